@@ -1,0 +1,423 @@
+// From crds/batchjob.yaml, made by `npm run generate`; change that file instead.
+// Fields with a default are required here: the API server and parse.ts fill them in.
+import type {ObjectMeta} from '../kube/object.ts';
+import type {Condition} from './conditions.ts';
+
+/**
+ * A BatchJob runs one model over one input and writes one output. The operator splits the input into shards, runs them on worker pods in the job's namespace, and reports progress, rate and time left in the status. Results are written exactly once and in input order, whatever is lost on the way.
+ */
+export interface BatchJob {
+  /**
+   * API group and version: millrace.dev/v1alpha1.
+   */
+  apiVersion: 'millrace.dev/v1alpha1';
+  /**
+   * Kind of this resource: BatchJob.
+   */
+  kind: 'BatchJob';
+  /**
+   * Standard object metadata. The name goes into the names of the worker pods.
+   */
+  metadata: ObjectMeta;
+  spec: BatchJobSpec;
+  status?: BatchJobStatus;
+}
+/**
+ * What to run. Model, input, output and sharding are fixed once the job exists; the size of the worker pool, suspension and limits may change at any time.
+ */
+export interface BatchJobSpec {
+  model: BatchJobModel;
+  input: BatchJobInput;
+  output: BatchJobOutput;
+  workers: BatchJobWorkers;
+  sharding: BatchJobSharding;
+  batching: BatchJobBatching;
+  retry: BatchJobRetry;
+  /**
+   * Stop the workers and keep what is finished; set it back to false to go on from there.
+   */
+  suspend: boolean;
+  /**
+   * The job fails when it has not finished this long after its start. Time spent suspended does not count.
+   */
+  activeDeadlineSeconds?: number;
+  /**
+   * Delete the BatchJob and its pods this long after it finished. Results stay. Without it the job is kept.
+   */
+  ttlSecondsAfterFinished?: number;
+}
+/**
+ * The model to run, from an OCI image or from a volume of the job's namespace.
+ */
+export interface BatchJobModel {
+  /**
+   * OCI image that holds the model file, e.g. registry.example/digits:v3. It is mounted read-only as an image volume and never run; the kubelet caches it.
+   */
+  image?: string;
+  /**
+   * Names of Secrets of type kubernetes.io/dockerconfigjson in the job's namespace, used in addition to the tenant's to pull the image.
+   *
+   * Items: Name of a Secret in the job's namespace.
+   */
+  imagePullSecrets?: string[];
+  volume?: BatchJobModelVolume;
+  /**
+   * Path of the ONNX file inside the image or volume, without a leading slash.
+   */
+  path: string;
+  /**
+   * How items are fed to the model. tensors: each item carries its inputs by name, {"id": …, "inputs": {name: nested numbers}}.
+   */
+  task: 'tensors';
+}
+/**
+ * A volume that holds the model file.
+ */
+export interface BatchJobModelVolume {
+  /**
+   * Name of a PersistentVolumeClaim in the job's namespace.
+   */
+  claimName: string;
+}
+/**
+ * Where the items come from. Exactly one of volume, configMap and inline.
+ */
+export interface BatchJobInput {
+  /**
+   * Format of the input. jsonl: one JSON object per line, UTF-8.
+   */
+  format: 'jsonl';
+  volume?: BatchJobInputVolume;
+  configMap?: BatchJobInputConfigMap;
+  /**
+   * The items themselves, for small jobs.
+   */
+  inline?: string;
+}
+/**
+ * Input files on a volume.
+ */
+export interface BatchJobInputVolume {
+  /**
+   * Name of a PersistentVolumeClaim in the job's namespace.
+   */
+  claimName: string;
+  /**
+   * A file, a folder (all files below it) or a glob such as in/*.jsonl, without a leading slash. Files are taken in ascending order of their path.
+   */
+  path: string;
+}
+/**
+ * Input in a ConfigMap. It is copied when the job starts, so later changes of the ConfigMap do not matter.
+ */
+export interface BatchJobInputConfigMap {
+  /**
+   * Name of a ConfigMap in the job's namespace.
+   */
+  name: string;
+  /**
+   * Key of the ConfigMap's data that holds the items.
+   */
+  key: string;
+}
+/**
+ * Where results.jsonl, errors.jsonl and manifest.json are written. They appear when the job is complete, never half-written.
+ */
+export interface BatchJobOutput {
+  volume: BatchJobOutputVolume;
+  /**
+   * Replace the results of another job that are in the folder. Without it the job fails with reason OutputExists.
+   */
+  overwrite: boolean;
+}
+/**
+ * A folder on a volume. ReadWriteMany claims let workers run on any node, ReadWriteOnce keeps them on one node, ReadWriteOncePod means one worker.
+ */
+export interface BatchJobOutputVolume {
+  /**
+   * Name of a PersistentVolumeClaim in the job's namespace.
+   */
+  claimName: string;
+  /**
+   * Folder on the volume, made when absent, without a leading slash.
+   */
+  path: string;
+}
+/**
+ * The pool of worker pods.
+ */
+export interface BatchJobWorkers {
+  /**
+   * Most worker pods at a time. May be changed while the job runs, also by kubectl scale.
+   */
+  max: number;
+  /**
+   * cuda: one GPU (nvidia.com/gpu) per worker, the job fails when CUDA cannot be used. cpu: never a GPU. auto: CUDA when the worker's resources name nvidia.com/gpu, with a fallback to CPU that is told in an event; else CPU.
+   */
+  accelerator: 'auto' | 'cuda' | 'cpu';
+  resources?: BatchJobWorkersResources;
+  /**
+   * Labels that a worker's node must have, in addition to those of the Tenant; a label that the Tenant sets cannot get another value.
+   */
+  nodeSelector?: {
+    /**
+     * Value of the node label.
+     */
+    [k: string]: string;
+  };
+  /**
+   * Taints that workers tolerate. Each must be listed in the Tenant's spec.scheduling.tolerations.
+   */
+  tolerations?: BatchJobWorkersTolerations[];
+}
+/**
+ * Resources of one worker. What is not set comes from the operator's defaults (500m CPU, 512Mi memory unless changed); limits equal requests unless both are given.
+ */
+export interface BatchJobWorkersResources {
+  /**
+   * Resources that the scheduler reserves for a worker.
+   */
+  requests?: {
+    /**
+     * A quantity such as 500m or 2Gi.
+     */
+    [k: string]: number | string;
+  };
+  /**
+   * Most that a worker may use. The CPU limit also sets the number of inference threads.
+   */
+  limits?: {
+    /**
+     * A quantity such as 500m or 2Gi.
+     */
+    [k: string]: number | string;
+  };
+}
+/**
+ * A toleration as in a pod.
+ */
+export interface BatchJobWorkersTolerations {
+  /**
+   * Taint key; empty with operator Exists means every key.
+   */
+  key?: string;
+  /**
+   * Exists or Equal (the default).
+   */
+  operator?: 'Exists' | 'Equal';
+  /**
+   * Taint value
+   */
+  value?: string;
+  /**
+   * Taint effect; empty means all.
+   */
+  effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
+  /**
+   * How long to stay on a node that got the taint, with effect NoExecute.
+   */
+  tolerationSeconds?: number;
+}
+/**
+ * How the input is split.
+ */
+export interface BatchJobSharding {
+  /**
+   * Most bytes of one shard. Shards are smaller when the input is small, so that each worker gets several, and larger when there would be more than 10,000.
+   */
+  targetBytes: number | string;
+}
+/**
+ * How items are put together for the model.
+ */
+export interface BatchJobBatching {
+  /**
+   * Most items of one model run.
+   */
+  maxSize: number;
+}
+/**
+ * How much may go wrong.
+ */
+export interface BatchJobRetry {
+  /**
+   * How often a worker may crash on one shard before the job fails. Evictions, deletions and lost nodes do not count.
+   */
+  perShard: number;
+  /**
+   * The job fails when more items than this fail, as a number or a percentage of all items. Failed items are listed in errors.jsonl either way; the default only catches inputs that do not fit the model at all.
+   */
+  maxFailedItems: number | string;
+}
+/**
+ * What the operator observed.
+ */
+export interface BatchJobStatus {
+  /**
+   * The generation of the spec that this status is about.
+   */
+  observedGeneration?: number;
+  /**
+   * Where the job is, in one word.
+   */
+  state?: 'Pending' | 'Planning' | 'Running' | 'Finishing' | 'Suspended' | 'Complete' | 'Failed';
+  /**
+   * One sentence about the present state.
+   */
+  message?: string;
+  /**
+   * Name of the Tenant whose namespace the job is in.
+   */
+  tenant?: string;
+  /**
+   * Where the model comes from.
+   */
+  model?: string;
+  /**
+   * Items with a durable result or error, e.g. 61% (1097/1797).
+   */
+  progress?: string;
+  /**
+   * Items per second over all workers, e.g. 412/s.
+   */
+  rate?: string;
+  /**
+   * Time left at the present rate, e.g. 1m20s.
+   */
+  eta?: string;
+  /**
+   * Worker pods that exist.
+   */
+  replicas?: number;
+  /**
+   * Label selector of the worker pods.
+   */
+  selector?: string;
+  /**
+   * Workers that hold work and workers wanted, e.g. 2/2.
+   */
+  readyWorkers?: string;
+  items?: BatchJobStatusItems;
+  shards?: BatchJobStatusShards;
+  /**
+   * One entry per worker slot.
+   */
+  workers?: BatchJobStatusWorkers[];
+  /**
+   * The results: claim and path.
+   */
+  output?: string;
+  /**
+   * The failed items: claim and path.
+   */
+  errors?: string;
+  /**
+   * When the first worker pod was made; set anew on resume.
+   */
+  startTime?: string;
+  /**
+   * When the job was complete.
+   */
+  completionTime?: string;
+  /**
+   * When results were last made durable.
+   */
+  lastCheckpointTime?: string;
+  /**
+   * Complete, Failed, Suspended as in batch/v1 Job; SuccessCriteriaMet and FailureTarget tell the decision before the pods are gone; Reconciling and Stalled as in kstatus.
+   */
+  conditions?: Condition[];
+}
+/**
+ * Items, counted along the durable results.
+ */
+export interface BatchJobStatusItems {
+  /**
+   * Items in the input.
+   */
+  total?: number;
+  /**
+   * True while the total is an estimate, for inputs over 1 GiB.
+   */
+  estimated?: boolean;
+  /**
+   * Items with a result.
+   */
+  succeeded?: number;
+  /**
+   * Items with an error.
+   */
+  failed?: number;
+}
+/**
+ * Shards as ranges; together with committed this is what a new leader goes on from.
+ */
+export interface BatchJobStatusShards {
+  /**
+   * Number of shards.
+   */
+  total?: number;
+  /**
+   * Completed shards, e.g. 0-11,13.
+   */
+  completed?: string;
+  /**
+   * Shards that workers hold now.
+   */
+  leased?: number;
+  /**
+   * Bytes of the input.
+   */
+  bytes?: number;
+  /**
+   * Files of the input.
+   */
+  files?: number;
+  committed?: BatchJobStatusShardsCommitted;
+}
+/**
+ * Totals over the completed shards.
+ */
+export interface BatchJobStatusShardsCommitted {
+  /**
+   * Items with a result.
+   */
+  succeeded?: number;
+  /**
+   * Items with an error.
+   */
+  failed?: number;
+  /**
+   * Bytes of input.
+   */
+  bytes?: number;
+}
+/**
+ * One worker slot.
+ */
+export interface BatchJobStatusWorkers {
+  /**
+   * Slot of the worker.
+   */
+  slot: number;
+  /**
+   * Attempt of the slot; the pod is named <job>-w<slot>-<attempt>.
+   */
+  attempt?: number;
+  /**
+   * What the worker is working on.
+   */
+  shard?: string;
+  /**
+   * Items per second of this worker.
+   */
+  rate?: string;
+  /**
+   * When the worker was last heard of.
+   */
+  heartbeatTime?: string;
+  /**
+   * State of the pod or worker: Pending, Starting, Working, Idle, Draining, Lost.
+   */
+  state?: string;
+}
