@@ -1,7 +1,7 @@
-// From crds/batchjob.yaml, made by `npm run generate`; change that file instead.
+// From crds/batchjob.yaml, made by `npm run generate`; change that one instead.
 // Fields with a default are required here: the API server and parse.ts fill them in.
-import type {ObjectMeta} from '../kube/object.ts';
-import type {Condition} from './conditions.ts';
+import type { ObjectMeta } from '../kube/object.ts';
+import type { Condition } from './conditions.ts';
 
 /**
  * A BatchJob runs one model over one input and writes one output. The operator splits the input into shards, runs them on worker pods in the job's namespace, and reports progress, rate and time left in the status. Results are written exactly once and in input order, whatever is lost on the way.
@@ -168,7 +168,7 @@ export interface BatchJobWorkers {
   /**
    * Taints that workers tolerate. Each must be listed in the Tenant's spec.scheduling.tolerations.
    */
-  tolerations?: BatchJobWorkersTolerations[];
+  tolerations?: BatchJobWorkersToleration[];
 }
 /**
  * Resources of one worker. What is not set comes from the operator's defaults (500m CPU, 512Mi memory unless changed); limits equal requests unless both are given.
@@ -196,7 +196,7 @@ export interface BatchJobWorkersResources {
 /**
  * A toleration as in a pod.
  */
-export interface BatchJobWorkersTolerations {
+export interface BatchJobWorkersToleration {
   /**
    * Taint key; empty with operator Exists means every key.
    */
@@ -206,7 +206,7 @@ export interface BatchJobWorkersTolerations {
    */
   operator?: 'Exists' | 'Equal';
   /**
-   * Taint value
+   * Taint value, with operator Equal.
    */
   value?: string;
   /**
@@ -302,7 +302,7 @@ export interface BatchJobStatus {
   /**
    * One entry per worker slot.
    */
-  workers?: BatchJobStatusWorkers[];
+  workers?: BatchJobStatusWorker[];
   /**
    * The results: claim and path.
    */
@@ -348,6 +348,10 @@ export interface BatchJobStatusItems {
    * Items with an error.
    */
   failed?: number;
+  /**
+   * The first failed item, in short; all are in errors.jsonl.
+   */
+  firstError?: string;
 }
 /**
  * Shards as ranges; together with committed this is what a new leader goes on from.
@@ -365,6 +369,10 @@ export interface BatchJobStatusShards {
    * Shards that workers hold now.
    */
   leased?: number;
+  /**
+   * How often a shard was given out again because a worker crashed, fell silent or was lost, since the present leader took over.
+   */
+  retried?: number;
   /**
    * Bytes of the input.
    */
@@ -395,7 +403,7 @@ export interface BatchJobStatusShardsCommitted {
 /**
  * One worker slot.
  */
-export interface BatchJobStatusWorkers {
+export interface BatchJobStatusWorker {
   /**
    * Slot of the worker.
    */

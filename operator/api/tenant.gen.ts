@@ -1,7 +1,7 @@
-// From crds/tenant.yaml, made by `npm run generate`; change that file instead.
+// From crds/tenant.yaml, made by `npm run generate`; change that one instead.
 // Fields with a default are required here: the API server and parse.ts fill them in.
-import type {ObjectMeta} from '../kube/object.ts';
-import type {Condition} from './conditions.ts';
+import type { ObjectMeta } from '../kube/object.ts';
+import type { Condition } from './conditions.ts';
 
 /**
  * A Tenant is one team on the cluster. It owns one namespace, fenced by a quota, limits, network policies and roles that the
@@ -16,9 +16,6 @@ export interface Tenant {
    * Kind of this object, Tenant.
    */
   kind: 'Tenant';
-  /**
-   * Standard metadata. The name is that of the team and cannot be changed.
-   */
   metadata: ObjectMeta;
   spec: TenantSpec;
   status?: TenantStatus;
@@ -36,7 +33,7 @@ export interface TenantSpec {
    * Who may work in the namespace: make and delete BatchJobs, ConfigMaps, Secrets and PersistentVolumeClaims, and read pods,
    * their logs and events. Owners cannot change the quota, limits, network policies or roles.
    */
-  owners: TenantOwners[];
+  owners: TenantOwner[];
   /**
    * Hard limits of the tenant's ResourceQuota, such as requests.cpu, limits.memory, requests.nvidia.com/gpu, persistentvolumeclaims or
    * count/batchjobs.millrace.dev. Left out, the tenant has no quota. Lowering one below what is used evicts nothing; it keeps new
@@ -70,7 +67,7 @@ export interface TenantSpec {
 /**
  * A user, a group or a service account.
  */
-export interface TenantOwners {
+export interface TenantOwner {
   /**
    * User, Group or ServiceAccount.
    */
@@ -150,7 +147,7 @@ export interface TenantNetworkEgress {
   /**
    * Ports that this rule allows. Left out or empty, all ports.
    */
-  ports?: TenantNetworkEgressPorts[];
+  ports?: TenantNetworkEgressPort[];
 }
 /**
  * A peer, given by selectors or by an address block.
@@ -176,12 +173,12 @@ export interface TenantNetworkEgressToPodSelector {
   /**
    * Requirements on labels that must all hold.
    */
-  matchExpressions?: TenantNetworkEgressToPodSelectorMatchExpressions[];
+  matchExpressions?: TenantNetworkEgressToPodSelectorMatchExpression[];
 }
 /**
  * A requirement on one label.
  */
-export interface TenantNetworkEgressToPodSelectorMatchExpressions {
+export interface TenantNetworkEgressToPodSelectorMatchExpression {
   /**
    * Key of the label.
    */
@@ -213,12 +210,12 @@ export interface TenantNetworkEgressToNamespaceSelector {
   /**
    * Requirements on labels that must all hold.
    */
-  matchExpressions?: TenantNetworkEgressToNamespaceSelectorMatchExpressions[];
+  matchExpressions?: TenantNetworkEgressToNamespaceSelectorMatchExpression[];
 }
 /**
  * A requirement on one label.
  */
-export interface TenantNetworkEgressToNamespaceSelectorMatchExpressions {
+export interface TenantNetworkEgressToNamespaceSelectorMatchExpression {
   /**
    * Key of the label.
    */
@@ -252,7 +249,7 @@ export interface TenantNetworkEgressToIpBlock {
 /**
  * A port or a range of ports.
  */
-export interface TenantNetworkEgressPorts {
+export interface TenantNetworkEgressPort {
   /**
    * TCP, UDP or SCTP.
    */
@@ -277,7 +274,7 @@ export interface TenantNetworkIngress {
   /**
    * Ports that this rule allows. Left out or empty, all ports.
    */
-  ports?: TenantNetworkIngressPorts[];
+  ports?: TenantNetworkIngressPort[];
 }
 /**
  * A peer, given by selectors or by an address block.
@@ -303,12 +300,12 @@ export interface TenantNetworkIngressFromPodSelector {
   /**
    * Requirements on labels that must all hold.
    */
-  matchExpressions?: TenantNetworkIngressFromPodSelectorMatchExpressions[];
+  matchExpressions?: TenantNetworkIngressFromPodSelectorMatchExpression[];
 }
 /**
  * A requirement on one label.
  */
-export interface TenantNetworkIngressFromPodSelectorMatchExpressions {
+export interface TenantNetworkIngressFromPodSelectorMatchExpression {
   /**
    * Key of the label.
    */
@@ -340,12 +337,12 @@ export interface TenantNetworkIngressFromNamespaceSelector {
   /**
    * Requirements on labels that must all hold.
    */
-  matchExpressions?: TenantNetworkIngressFromNamespaceSelectorMatchExpressions[];
+  matchExpressions?: TenantNetworkIngressFromNamespaceSelectorMatchExpression[];
 }
 /**
  * A requirement on one label.
  */
-export interface TenantNetworkIngressFromNamespaceSelectorMatchExpressions {
+export interface TenantNetworkIngressFromNamespaceSelectorMatchExpression {
   /**
    * Key of the label.
    */
@@ -379,7 +376,7 @@ export interface TenantNetworkIngressFromIpBlock {
 /**
  * A port or a range of ports.
  */
-export interface TenantNetworkIngressPorts {
+export interface TenantNetworkIngressPort {
   /**
    * TCP, UDP or SCTP.
    */
@@ -411,12 +408,12 @@ export interface TenantScheduling {
    * Tolerations that BatchJobs of this tenant may ask for, such as the one for the taint of the GPU nodes. A BatchJob that asks
    * for another is refused.
    */
-  tolerations: TenantSchedulingTolerations[];
+  tolerations: TenantSchedulingToleration[];
 }
 /**
  * A toleration as in the spec of a pod.
  */
-export interface TenantSchedulingTolerations {
+export interface TenantSchedulingToleration {
   /**
    * Key of the taint. Left out with operator Exists, every taint.
    */

@@ -1,0 +1,103 @@
+import type { Observed, StoredBatchJob, TenantView, Toleration } from './observe.ts';
+import { claimMounts } from './volumes.ts';
+
+/** Why a job may not have workers now. `stalled`: only a person's change helps; else it is looked at again. */
+export interface Obstacle {
+  reason: string;
+  message: string;
+  stalled: boolean;
+}
+
+type Check = (job: StoredBatchJob, observed: Observed) => Obstacle | undefined;
+
+/** The first obstacle in the way of worker pods, most fundamental first. */
+export function firstObstacle(job: StoredBatchJob, observed: Observed): Obstacle | undefined {
+  for (const check of CHECKS) {
+    const obstacle = check(job, observed);
+    if (obstacle) return obstacle;
+  }
+  return undefined;
+}
+
+const CHECKS: Check[] = [inTenantNamespace, tenantReady, notCordoned, schedulingAllowed, claimsExist, inputCopied];
+
+function inTenantNamespace(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
+  if (tenant) return undefined;
+  return {
+    reason: 'NotATenantNamespace',
+    message: `namespace "${job.metadata.namespace}" belongs to no Tenant; create the BatchJob in a tenant's namespace (kubectl get tenants)`,
+    stalled: true,
+  };
+}
+
+function tenantReady(_job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
+  if (tenant?.terminating) {
+    return { reason: 'TenantTerminating', message: `tenant "${tenant.name}" is being deleted; no workers are started`, stalled: true };
+  }
+  if (tenant?.ready) return undefined;
+  return { reason: 'TenantNotReady', message: `tenant "${tenant?.name}" is not ready: ${tenant?.message || 'its namespace is being set up'}`, stalled: false };
+}
+
+function notCordoned(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
+  // A job that has started is let through to its end.
+  if (!tenant?.cordoned || job.status?.startTime !== undefined) return undefined;
+  return { reason: 'TenantCordoned', message: `tenant "${tenant.name}" is cordoned: nothing new is admitted until its spec.cordoned is false`, stalled: false };
+}
+
+function schedulingAllowed(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
+  const { nodeSelector = {}, tolerations = [] } = job.spec.workers;
+  const foreign = Object.entries(nodeSelector).find(([key, value]) => (tenant?.nodeSelector[key] ?? value) !== value);
+  if (foreign) {
+    return {
+      reason: 'SchedulingNotAllowed',
+      message: `spec.workers.nodeSelector: ${foreign[0]}=${foreign[1]} conflicts with the tenant's ${foreign[0]}=${tenant?.nodeSelector[foreign[0]]}; remove it`,
+      stalled: true,
+    };
+  }
+  const refused = tolerations.find((toleration) => !(tenant as TenantView).tolerations.some((allowed) => sameToleration(allowed, toleration)));
+  if (!refused) return undefined;
+  return {
+    reason: 'SchedulingNotAllowed',
+    message: `spec.workers.tolerations: ${toText(refused)} is not in the tenant's spec.scheduling.tolerations; remove it or ask the platform team to allow it`,
+    stalled: true,
+  };
+}
+
+function claimsExist(job: StoredBatchJob, { claims }: Observed): Obstacle | undefined {
+  for (const { claimName } of claimMounts(job.spec)) {
+    const claim = claims.get(claimName);
+    const field = fieldOf(job, claimName);
+    if (!claim) {
+      return {
+        reason: 'VolumeClaimNotFound',
+        message: `${field}: PersistentVolumeClaim "${claimName}" does not exist in namespace "${job.metadata.namespace}"; create it`,
+        stalled: true,
+      };
+    }
+    if (claim.terminating) {
+      return { reason: 'VolumeClaimTerminating', message: `${field}: PersistentVolumeClaim "${claimName}" is being deleted`, stalled: true };
+    }
+    if (claim.phase === 'Lost') {
+      return { reason: 'VolumeClaimLost', message: `${field}: PersistentVolumeClaim "${claimName}" has lost its volume`, stalled: true };
+    }
+  }
+  return undefined;
+}
+
+function inputCopied(_job: StoredBatchJob, { inputCopy }: Observed): Obstacle | undefined {
+  return inputCopy.kind === 'missing' ? { reason: inputCopy.reason, message: inputCopy.message, stalled: true } : undefined;
+}
+
+function fieldOf({ spec }: StoredBatchJob, claimName: string): string {
+  if (spec.input.volume?.claimName === claimName) return 'spec.input.volume.claimName';
+  return spec.output.volume.claimName === claimName ? 'spec.output.volume.claimName' : 'spec.model.volume.claimName';
+}
+
+function sameToleration(a: Toleration, b: Toleration): boolean {
+  return toText(a) === toText(b);
+}
+
+function toText({ key = '', operator = 'Equal', value = '', effect = '' }: Toleration): string {
+  const taint = operator === 'Exists' ? key || '*' : `${key}=${value}`;
+  return effect === '' ? taint : `${taint}:${effect}`;
+}

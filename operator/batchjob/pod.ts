@@ -1,0 +1,149 @@
+import { annotations, API_VERSION, labels, MANAGED_BY, WORKER_CONTAINER, WORKER_SERVICE_ACCOUNT } from '../api/names.ts';
+import { env, SYNC_AUDIENCE } from '../../inference-pod/contract.ts';
+import type { KubeObject, OwnerReference } from '../kube/object.ts';
+import type { Observed, StoredBatchJob, TenantView, WorkerSettings } from './observe.ts';
+import { claimMounts, type Spread } from './volumes.ts';
+import { INPUT_COPY_ROOT, MODEL_ROOT, usesGpu, workerSpec } from './worker-spec.ts';
+
+const TOKEN_FOLDER = '/var/run/secrets/millrace.dev';
+const HEALTH_PORT = 8080;
+/** Longer than a worker needs to close its segment and give its leases back. */
+const GRACE_SECONDS = 30;
+/** How long a worker's node may be unreachable before the pod is evicted and its slot filled anew. */
+const UNREACHABLE_SECONDS = 30;
+const USER = 65532;
+
+export const podName = (job: string, slot: number, attempt: number): string => `${job}-w${slot}-${attempt}`;
+export const inputCopyName = (job: string): string => `${job}-input`;
+
+export function ownerReference(job: StoredBatchJob): OwnerReference {
+  return { apiVersion: API_VERSION, kind: 'BatchJob', name: job.metadata.name, uid: job.metadata.uid, controller: true, blockOwnerDeletion: true };
+}
+
+/** Labels that all workers of a job share; the scale subresource's selector is made from `jobUid`. */
+export function jobLabels(job: StoredBatchJob, tenant: string): Record<string, string> {
+  return {
+    [labels.managedBy]: MANAGED_BY,
+    [labels.name]: 'millrace-worker',
+    [labels.component]: 'worker',
+    [labels.tenant]: tenant,
+    [labels.jobName]: job.metadata.name,
+    [labels.jobUid]: job.metadata.uid,
+  };
+}
+
+/** The pod of one slot and attempt. Passes Pod Security `restricted`; requests and limits are always set. */
+export function workerPod(
+  job: StoredBatchJob,
+  tenant: TenantView,
+  settings: Observed['settings'],
+  spread: Spread,
+  slot: number,
+  attempt: number,
+): KubeObject {
+  const { model, workers, input } = job.spec;
+  const claims = claimMounts(job.spec);
+  const common = jobLabels(job, tenant.name);
+  const pullSecrets = [...new Set([...tenant.imagePullSecrets, ...(model.imagePullSecrets ?? [])])];
+  const volumes = [
+    { name: 'tmp', emptyDir: {} },
+    { name: 'token', projected: { sources: [{ serviceAccountToken: { audience: SYNC_AUDIENCE, expirationSeconds: 3600, path: 'token' } }] } },
+    ...(model.image === undefined ? [] : [{ name: 'model', image: { reference: model.image, pullPolicy: 'IfNotPresent' } }]),
+    ...(input.volume ? [] : [{ name: 'input', configMap: { name: inputCopyName(job.metadata.name) } }]),
+    ...claims.map(({ claimName }, index) => ({ name: `claim-${index}`, persistentVolumeClaim: { claimName } })),
+  ];
+  const volumeMounts = [
+    { name: 'tmp', mountPath: '/tmp' },
+    { name: 'token', mountPath: TOKEN_FOLDER, readOnly: true },
+    ...(model.image === undefined ? [] : [{ name: 'model', mountPath: MODEL_ROOT, readOnly: true }]),
+    ...(input.volume ? [] : [{ name: 'input', mountPath: INPUT_COPY_ROOT, readOnly: true }]),
+    ...claims.map(({ mountPath, readOnly }, index) => ({ name: `claim-${index}`, mountPath, readOnly })),
+  ];
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: podName(job.metadata.name, slot, attempt),
+      namespace: job.metadata.namespace ?? '',
+      labels: { ...common, [labels.slot]: `${slot}`, [labels.attempt]: `${attempt}` },
+      annotations: { [annotations.safeToEvict]: 'true', 'kubectl.kubernetes.io/default-container': WORKER_CONTAINER },
+      ownerReferences: [ownerReference(job)],
+    },
+    spec: {
+      restartPolicy: 'OnFailure',
+      serviceAccountName: WORKER_SERVICE_ACCOUNT,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: GRACE_SECONDS,
+      ...(pullSecrets.length === 0 ? {} : { imagePullSecrets: pullSecrets.map((name) => ({ name })) }),
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: USER,
+        runAsGroup: USER,
+        fsGroup: USER,
+        fsGroupChangePolicy: 'OnRootMismatch',
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+      nodeSelector: { ...workers.nodeSelector, ...tenant.nodeSelector },
+      tolerations: [
+        ...(workers.tolerations ?? []),
+        { key: 'node.kubernetes.io/not-ready', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: UNREACHABLE_SECONDS },
+        { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: UNREACHABLE_SECONDS },
+      ],
+      ...placement(spread, job.metadata.uid),
+      containers: [
+        {
+          name: WORKER_CONTAINER,
+          image: settings.image,
+          imagePullPolicy: settings.imagePullPolicy,
+          env: [
+            { name: env.spec, value: JSON.stringify(workerSpec(job)) },
+            { name: env.slot, value: `${slot}` },
+            { name: env.attempt, value: `${attempt}` },
+            { name: env.syncUrl, value: settings.syncUrl },
+            { name: env.syncCa, value: settings.syncCa },
+            { name: env.tokenFile, value: `${TOKEN_FOLDER}/token` },
+            { name: env.cpuMillis, valueFrom: { resourceFieldRef: { containerName: WORKER_CONTAINER, resource: 'limits.cpu', divisor: '1m' } } },
+            { name: env.healthPort, value: `${HEALTH_PORT}` },
+            { name: env.terminationLog, value: '/dev/termination-log' },
+            { name: env.logLevel, value: settings.logLevel },
+          ],
+          ports: [{ name: 'health', containerPort: HEALTH_PORT }],
+          resources: workerResources(job, settings),
+          securityContext: {
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+          },
+          readinessProbe: { httpGet: { path: '/readyz', port: 'health' }, periodSeconds: 5, timeoutSeconds: 3 },
+          livenessProbe: { httpGet: { path: '/healthz', port: 'health' }, initialDelaySeconds: 10, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+          volumeMounts,
+        },
+      ],
+      volumes,
+    },
+  };
+  return pod;
+}
+
+/** Requests and limits of a worker: the job's, completed from the settings; what has only one of the two gets both. */
+export function workerResources(
+  job: StoredBatchJob,
+  settings: Pick<WorkerSettings, 'defaultResources'>,
+): { requests: Record<string, string | number>; limits: Record<string, string | number> } {
+  const given = job.spec.workers.resources ?? {};
+  const fallback: Record<string, string | number> = { ...settings.defaultResources, ...(usesGpu(job) ? { 'nvidia.com/gpu': 1 } : {}) };
+  return {
+    requests: { ...fallback, ...given.limits, ...given.requests },
+    limits: { ...fallback, ...given.requests, ...given.limits },
+  };
+}
+
+function placement(spread: Spread, jobUid: string): object {
+  const labelSelector = { matchLabels: { [labels.jobUid]: jobUid } };
+  const topologyKey = 'kubernetes.io/hostname';
+  if (spread === 'any-node') {
+    return { topologySpreadConstraints: [{ maxSkew: 1, topologyKey, whenUnsatisfiable: 'ScheduleAnyway', labelSelector }] };
+  }
+  return { affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ labelSelector, topologyKey }] } } };
+}

@@ -1,0 +1,144 @@
+import { isTrue } from '../api/conditions.ts';
+import { parseBatchJob } from '../api/parse.ts';
+import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import type { Clock } from '../../kit/clock.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { isNotFound } from '../kube/errors.ts';
+import { kinds } from '../kube/kinds.ts';
+import type { KubeObject } from '../kube/object.ts';
+import type { Executed } from '../runtime/execute.ts';
+import type { Outcome } from '../runtime/outcome.ts';
+import type { Plan } from '../runtime/plan.ts';
+import { type Caches, claimsOf, lostNodes, tenantOf } from './caches.ts';
+import { type ConfigMapData, inputToCopy } from './input-copy.ts';
+import type { InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
+import { planBatchJob } from './plan.ts';
+import { inputCopyName } from './pod.ts';
+import { ledgerJob, savedProgress } from './saved-progress.ts';
+import type { UnseenPods } from './unseen-pods.ts';
+
+export interface ReconcileDeps {
+  caches: Caches;
+  client: Pick<KubeClient, 'get'>;
+  dispatcher: Dispatcher;
+  unseen: UnseenPods;
+  clock: Clock;
+  settings: WorkerSettings;
+  execute: (object: StoredBatchJob, plan: Plan, signal: AbortSignal) => Promise<Executed>;
+}
+
+/** What this process remembers of a job beside the caches. Losing it costs a repeated event or a repeated read. */
+interface Memory {
+  inputCopied: boolean;
+  refusal: Observed['refusal'];
+  toldWarnings: Set<string>;
+  /** The generation whose spec was found to fit the schema, so that each is checked once. */
+  checked: number;
+}
+
+/** observe → plan → execute for one BatchJob. */
+export class BatchJobReconciler {
+  readonly #deps: ReconcileDeps;
+  readonly #memory = new Map<string, Memory>();
+
+  constructor(deps: ReconcileDeps) {
+    this.#deps = deps;
+  }
+
+  async reconcile(key: string, signal: AbortSignal): Promise<Outcome | Executed> {
+    const { unseen, clock, execute } = this.#deps;
+    const job = this.#deps.caches.jobs.get(key);
+    if (!job) return { kind: 'settled' };
+    const memory = this.#memoryOf(job);
+    const problem = this.#misfit(job, memory);
+    if (problem) return problem;
+    const observed = await this.#observe(job, memory, signal);
+    const plan = planBatchJob(job, observed, clock.now());
+    // Before the POST: the event about a pod may come in before the answer to it.
+    const pods = plan.create.filter(({ kind }) => kind === 'Pod');
+    for (const pod of pods) unseen.made(job.metadata.uid, pod, clock.monotonic());
+    const executed = await execute(job, plan, signal).catch((error: unknown) => {
+      for (const pod of pods) unseen.failed(pod);
+      throw error;
+    });
+    const made = new Set([...executed.changes.created, ...executed.changes.unchanged]);
+    for (const pod of pods) if (!made.has(`Pod/${pod.metadata.name}`)) unseen.failed(pod);
+    memory.refusal = executed.changes.refused[0];
+    for (const warning of observed.ledger?.progress.warnings ?? []) memory.toldWarnings.add(warning);
+    return executed;
+  }
+
+  /** The BatchJob is gone: its workers are told to leave, and nothing is remembered. */
+  forget(uid: string): void {
+    this.#memory.delete(uid);
+    this.#deps.dispatcher.forget(uid);
+  }
+
+  /** Whether a pod of this job was refused: a change of the quota is worth another try. */
+  wasRefused(uid: string): boolean {
+    return this.#memory.get(uid)?.refusal !== undefined;
+  }
+
+  #memoryOf(job: StoredBatchJob): Memory {
+    const known = this.#memory.get(job.metadata.uid);
+    if (known) return known;
+    const memory: Memory = { inputCopied: false, refusal: undefined, toldWarnings: new Set(), checked: -1 };
+    this.#memory.set(job.metadata.uid, memory);
+    return memory;
+  }
+
+  /** A stored object that the schema of this version does not take: the installed CRD is of another version. */
+  #misfit(job: StoredBatchJob, memory: Memory): Outcome | undefined {
+    if (memory.checked === job.metadata.generation) return undefined;
+    const parsed = parseBatchJob({ apiVersion: job.apiVersion, kind: job.kind, metadata: { name: job.metadata.name }, spec: job.spec });
+    if (!parsed.ok) {
+      return { kind: 'stalled', reason: 'SchemaMismatch', message: `the stored object does not fit this operator's schema (${parsed.problems[0]}); install the CRD of the operator's version` };
+    }
+    memory.checked = job.metadata.generation ?? 0;
+    return undefined;
+  }
+
+  async #observe(job: StoredBatchJob, memory: Memory, signal: AbortSignal): Promise<Observed> {
+    const { caches, dispatcher, unseen, clock, settings } = this.#deps;
+    const { uid, namespace = '' } = job.metadata;
+    const tenant = tenantOf(namespace, caches);
+    const pods = [...caches.pods.byIndex('job', uid), ...unseen.of(uid, clock.monotonic())];
+    if (isOver(job)) dispatcher.forget(uid);
+    else if (tenant) dispatcher.open(ledgerJob(job), savedProgress(job));
+    const ledger = dispatcher.snapshot(uid);
+    return {
+      ...(tenant ? { tenant } : {}),
+      pods,
+      lostNodes: lostNodes(pods, caches.nodes),
+      claims: claimsOf(job, caches.claims),
+      inputCopy: isOver(job) || job.spec.suspend ? { kind: 'none' } : await this.#inputCopy(job, memory, signal),
+      ...(ledger ? { ledger } : {}),
+      ...(memory.refusal ? { refusal: memory.refusal } : {}),
+      toldWarnings: memory.toldWarnings,
+      settings,
+    };
+  }
+
+  async #inputCopy(job: StoredBatchJob, memory: Memory, signal: AbortSignal): Promise<InputCopy> {
+    const { inline, configMap, volume } = job.spec.input;
+    if (volume) return { kind: 'none' };
+    if (memory.inputCopied) return { kind: 'stored' };
+    const copy = await this.#configMap(job, inputCopyName(job.metadata.name), signal);
+    if (copy?.metadata.ownerReferences?.some(({ uid }) => uid === job.metadata.uid)) {
+      memory.inputCopied = true;
+      return { kind: 'stored' };
+    }
+    return inputToCopy(job, inline !== undefined || !configMap ? undefined : await this.#configMap(job, configMap.name, signal));
+  }
+
+  async #configMap(job: StoredBatchJob, name: string, signal: AbortSignal): Promise<(ConfigMapData & KubeObject) | undefined> {
+    try {
+      return await this.#deps.client.get<ConfigMapData & KubeObject>(kinds.ConfigMap, { namespace: job.metadata.namespace, name }, { signal });
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+}
+
+const isOver = ({ status }: StoredBatchJob): boolean => isTrue(status?.conditions, 'Complete') || isTrue(status?.conditions, 'Failed');

@@ -1,0 +1,75 @@
+import { isTrue } from '../api/conditions.ts';
+import { labels } from '../api/names.ts';
+import type { Tenant } from '../api/tenant.gen.ts';
+import type { Informer } from '../kube/informer.ts';
+import { controllerOf, keyOf, type KubeObject, type Stored } from '../kube/object.ts';
+import { type ClaimObject, isNodeReady, type NodeObject } from './caches.ts';
+import type { StoredBatchJob, WorkerPod } from './observe.ts';
+import { attemptOf, slotOf } from './pod-state.ts';
+
+/** Jobs are indexed by `namespace` and `volumeClaim` ("namespace/claim"), pods by `node`. */
+export interface BatchJobInformers {
+  jobs: Informer<StoredBatchJob>;
+  pods: Informer<WorkerPod>;
+  claims: Informer<ClaimObject>;
+  nodes: Informer<NodeObject>;
+  tenants: Informer<Stored<Tenant & KubeObject>>;
+  namespaces: Informer<KubeObject>;
+  quotas: Informer<KubeObject>;
+}
+
+export interface TriggerDeps {
+  informers: BatchJobInformers;
+  /** Puts a job's key on the queue. */
+  enqueue: (key: string) => void;
+  /** The job of this UID is gone. */
+  forget: (uid: string) => void;
+  /** Any event about a pod of this key came in. */
+  seen: (podKey: string) => void;
+  /** A worker's pod is gone or terminal. */
+  workerGone: (jobUid: string, slot: number, attempt: number) => void;
+  wasRefused: (jobUid: string) => boolean;
+}
+
+/** Which BatchJobs each watch event concerns. Events carry no decision: they only name keys to look at again. */
+export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone, wasRefused }: TriggerDeps): void {
+  const { jobs, pods, claims, nodes, tenants, namespaces, quotas } = informers;
+  const unfinished = (job: StoredBatchJob): boolean => !isTrue(job.status?.conditions, 'Complete') && !isTrue(job.status?.conditions, 'Failed');
+  const enqueueNamespace = (namespace: string, wanted: (job: StoredBatchJob) => boolean = unfinished): void => {
+    for (const job of jobs.store.byIndex('namespace', namespace)) if (wanted(job)) enqueue(keyOf(job.metadata));
+  };
+
+  jobs.onChange((change) => {
+    if (change.type === 'delete') forget(change.object.metadata.uid);
+    else enqueue(keyOf(change.object.metadata));
+  });
+  pods.onChange(({ type, object }) => {
+    const owner = controllerOf(object.metadata);
+    if (owner?.kind !== 'BatchJob') return;
+    seen(keyOf(object.metadata));
+    const phase = object.status?.phase;
+    if (type === 'delete' || phase === 'Succeeded' || phase === 'Failed') workerGone(owner.uid, slotOf(object), attemptOf(object));
+    enqueue(`${object.metadata.namespace}/${owner.name}`);
+  });
+  claims.onChange(({ object }) => {
+    for (const job of jobs.store.byIndex('volumeClaim', keyOf(object.metadata))) if (unfinished(job)) enqueue(keyOf(job.metadata));
+  });
+  nodes.onChange((change) => {
+    const ready = change.type !== 'delete' && isNodeReady(change.object);
+    if (change.type === 'update' && ready === isNodeReady(change.old)) return;
+    for (const pod of pods.store.byIndex('node', change.object.metadata.name)) enqueue(`${pod.metadata.namespace}/${controllerOf(pod.metadata)?.name}`);
+  });
+  namespaces.onChange(({ object }) => {
+    if (object.metadata.labels?.[labels.tenant] !== undefined) enqueueNamespace(object.metadata.name);
+  });
+  tenants.onChange((change) => {
+    if (change.type === 'update' && change.old.metadata.generation === change.object.metadata.generation && readiness(change.old) === readiness(change.object)) return;
+    enqueueNamespace(change.object.spec.namespace ?? `tenant-${change.object.metadata.name}`);
+  });
+  quotas.onChange(({ object }) => enqueueNamespace(object.metadata.namespace ?? '', (job) => wasRefused(job.metadata.uid)));
+}
+
+function readiness({ metadata, status }: { metadata: { deletionTimestamp?: string }; status?: { conditions?: { type: string; status: string; message: string }[] } }): string {
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+  return `${metadata.deletionTimestamp ?? ''}/${ready?.status}/${ready?.message}`;
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import type { Registry } from '../kit/metrics.ts';
+import { labels, MANAGED_BY } from './api/names.ts';
+import type { Tenant } from './api/tenant.gen.ts';
+import type { ClaimObject, NodeObject } from './batchjob/caches.ts';
+import type { StoredBatchJob, WorkerPod } from './batchjob/observe.ts';
+import { claimMounts } from './batchjob/volumes.ts';
+import type { KubeClient } from './kube/client.ts';
+import { Informer, type InformerOptions } from './kube/informer.ts';
+import { type Kind, kinds } from './kube/kinds.ts';
+import { controllerOf, type KubeObject, type Stored } from './kube/object.ts';
+import type { NamespaceObject, ResourceQuotaObject } from './tenant/observe.ts';
+
+export type Informers = ReturnType<typeof createInformers>;
+
+/** One informer per kind for all controllers. What we make is watched by our label; the rest is needed whole. */
+export function createInformers(deps: { client: KubeClient; clock: Clock; log: Log; registry: Registry }) {
+  const ours = { labelSelector: `${labels.managedBy}=${MANAGED_BY}` };
+  const informer = <T extends KubeObject>(kind: Kind, options: Partial<InformerOptions<T>> = {}): Informer<T> => new Informer<T>({ ...deps, kind, ...options });
+  const byNamespace = { namespace: ({ metadata }: Stored) => [metadata.namespace ?? ''] };
+  return {
+    tenants: informer<Stored<Tenant & KubeObject>>(kinds.Tenant, { indexes: { claim: (tenant) => [tenant.spec.namespace ?? `tenant-${tenant.metadata.name}`] } }),
+    jobs: informer<StoredBatchJob>(kinds.BatchJob, {
+      indexes: {
+        ...byNamespace,
+        uid: ({ metadata }) => [metadata.uid],
+        volumeClaim: (job) => claimMounts(job.spec).map(({ claimName }) => `${job.metadata.namespace}/${claimName}`),
+      },
+    }),
+    namespaces: informer<NamespaceObject>(kinds.Namespace),
+    pods: informer<WorkerPod>(kinds.Pod, {
+      selection: ours,
+      indexes: {
+        ...byNamespace,
+        uid: ({ metadata }) => [metadata.uid],
+        job: ({ metadata }) => [controllerOf(metadata)?.uid ?? ''],
+        node: (pod) => [pod.spec?.nodeName ?? ''],
+      },
+    }),
+    claims: informer<ClaimObject>(kinds.PersistentVolumeClaim),
+    nodes: informer<NodeObject>(kinds.Node),
+    quotas: informer<ResourceQuotaObject>(kinds.ResourceQuota, { selection: ours, indexes: byNamespace }),
+    limitRanges: informer(kinds.LimitRange, { selection: ours, indexes: byNamespace }),
+    networkPolicies: informer(kinds.NetworkPolicy, { selection: ours, indexes: byNamespace }),
+    serviceAccounts: informer(kinds.ServiceAccount, { selection: ours, indexes: byNamespace }),
+    roles: informer(kinds.Role, { selection: ours, indexes: byNamespace }),
+    roleBindings: informer(kinds.RoleBinding, { selection: ours, indexes: byNamespace }),
+  };
+}
