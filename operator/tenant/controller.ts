@@ -101,7 +101,7 @@ export function cachedChild(caches: TenantCaches): (object: KubeObject) => Store
   return (object) => stores[object.kind]?.get(keyOf(object.metadata));
 }
 
-export type TenantInformers = { [K in keyof TenantCaches]: TenantCaches[K] extends ReadonlyStore<infer T> ? Informer<T> : never };
+export type TenantInformers = { [K in keyof TenantCaches]: TenantCaches[K] extends ReadonlyStore<infer T> ? Pick<Informer<T>, 'store' | 'onChange'> : never };
 
 /** Which Tenants each watch event concerns: all that claim the namespace in which something changed. */
 export function watchForTenants(informers: TenantInformers, enqueue: (key: string) => void): void {
@@ -116,7 +116,7 @@ export function watchForTenants(informers: TenantInformers, enqueue: (key: strin
   });
   namespaces.onChange(({ object }) => claimants(object.metadata.name));
   const changed = ({ object }: { object: { metadata: ObjectMeta } }): void => claimants(object.metadata.namespace ?? '');
-  for (const cache of CHILD_CACHES) (informers[cache] as Informer<KubeObject>).onChange(changed);
+  for (const cache of CHILD_CACHES) (informers[cache] as Pick<Informer<KubeObject>, 'onChange'>).onChange(changed);
   jobs.onChange((change) => {
     if (change.type !== 'update' || change.old.status?.state !== change.object.status?.state) changed(change);
   });
