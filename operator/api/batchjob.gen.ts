@@ -15,9 +15,6 @@ export interface BatchJob {
    * Kind of this resource: BatchJob.
    */
   kind: 'BatchJob';
-  /**
-   * Standard object metadata. The name goes into the names of the worker pods.
-   */
   metadata: ObjectMeta;
   spec: BatchJobSpec;
   status?: BatchJobStatus;

@@ -1,8 +1,9 @@
 const NANO = 10n ** 9n;
+const MILLI = 10n ** 6n;
 const DECIMAL = ['n', 'u', 'm', '', 'k', 'M', 'G', 'T', 'P', 'E'];
 const BINARY = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];
 
-/** In billionths, rounded up, as the API server does; undefined for text that is no quantity of at least zero. */
+/** In billionths, rounded up; undefined for text that is no quantity of at least zero. */
 function nanos(text: string): bigint | undefined {
   const match = /^(\d*)(?:\.(\d*))?(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d{1,2}))?$/.exec(text);
   const [, whole = '', fraction = '', binary, decimal = '', exponent] = match ?? [];
@@ -17,13 +18,15 @@ function nanos(text: string): bigint | undefined {
 }
 
 /**
- * A quantity as the API server writes it back ("1000m" is stored as "1", "8192Mi" as "8Gi", 4 as "4"), so that what is
- * wanted and what is stored compare equal. Text in exponent form comes back as it is.
+ * A quantity as the API server writes it back in a resource list ("1000m" is stored as "1", "8192Mi" as "8Gi", 4 as "4",
+ * less than a thousandth is rounded up to it), so that what is wanted and what is stored compare equal. Text in exponent
+ * form comes back as it is.
  */
 export function canonicalQuantity(quantity: string | number): string {
   const text = String(quantity);
-  const value = /[eE][+-]?\d/.test(text) ? undefined : nanos(text);
-  if (value === undefined) return text;
+  const exact = /[eE][+-]?\d/.test(text) ? undefined : nanos(text);
+  if (exact === undefined) return text;
+  const value = ((exact + MILLI - 1n) / MILLI) * MILLI;
   if (value === 0n) return '0';
   return text.endsWith('i') && value % NANO === 0n ? divided(value / NANO, 1024n, BINARY) : divided(value, 1000n, DECIMAL);
 }

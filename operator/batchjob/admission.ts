@@ -1,16 +1,14 @@
-import type { Observed, StoredBatchJob, TenantView, Toleration } from './observe.ts';
+import type { Observed, StoredBatchJob, Toleration } from './observe.ts';
+import type { ObstacleReason } from './reasons.ts';
+import type { Trouble } from './state.ts';
 import { claimMounts } from './volumes.ts';
 
-/** Why a job may not have workers now. `stalled`: only a person's change helps; else it is looked at again. */
-export interface Obstacle {
-  reason: string;
-  message: string;
-  stalled: boolean;
-}
+/** Why a job may not have new workers now. */
+export type Obstacle = Trouble & { reason: ObstacleReason };
 
 type Check = (job: StoredBatchJob, observed: Observed) => Obstacle | undefined;
 
-/** The first obstacle in the way of worker pods, most fundamental first. */
+/** The first obstacle in the way of worker pods, most fundamental first. Workers that run already are left alone by all but the first two. */
 export function firstObstacle(job: StoredBatchJob, observed: Observed): Obstacle | undefined {
   for (const check of CHECKS) {
     const obstacle = check(job, observed);
@@ -19,7 +17,7 @@ export function firstObstacle(job: StoredBatchJob, observed: Observed): Obstacle
   return undefined;
 }
 
-const CHECKS: Check[] = [inTenantNamespace, tenantReady, notCordoned, schedulingAllowed, claimsExist, inputCopied];
+const CHECKS: Check[] = [inTenantNamespace, tenantStays, tenantReady, notCordoned, schedulingAllowed, claimsExist, inputCopied];
 
 function inTenantNamespace(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
   if (tenant) return undefined;
@@ -30,12 +28,14 @@ function inTenantNamespace(job: StoredBatchJob, { tenant }: Observed): Obstacle 
   };
 }
 
+function tenantStays(_job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
+  if (!tenant?.terminating) return undefined;
+  return { reason: 'TenantTerminating', message: `tenant "${tenant.name}" is being deleted; its workers are stopped`, stalled: true };
+}
+
 function tenantReady(_job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
-  if (tenant?.terminating) {
-    return { reason: 'TenantTerminating', message: `tenant "${tenant.name}" is being deleted; no workers are started`, stalled: true };
-  }
-  if (tenant?.ready) return undefined;
-  return { reason: 'TenantNotReady', message: `tenant "${tenant?.name}" is not ready: ${tenant?.message || 'its namespace is being set up'}`, stalled: false };
+  if (!tenant || tenant.ready) return undefined;
+  return { reason: 'TenantNotReady', message: `tenant "${tenant.name}" is not ready: ${tenant.message || 'its namespace is being set up'}`, stalled: false };
 }
 
 function notCordoned(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
@@ -54,7 +54,7 @@ function schedulingAllowed(job: StoredBatchJob, { tenant }: Observed): Obstacle 
       stalled: true,
     };
   }
-  const refused = tolerations.find((toleration) => !(tenant as TenantView).tolerations.some((allowed) => sameToleration(allowed, toleration)));
+  const refused = tolerations.find((toleration) => !tenant?.tolerations.some((allowed) => toText(allowed) === toText(toleration)));
   if (!refused) return undefined;
   return {
     reason: 'SchedulingNotAllowed',
@@ -64,7 +64,7 @@ function schedulingAllowed(job: StoredBatchJob, { tenant }: Observed): Obstacle 
 }
 
 function claimsExist(job: StoredBatchJob, { claims }: Observed): Obstacle | undefined {
-  for (const { claimName } of claimMounts(job.spec)) {
+  for (const { claimName, readOnly } of claimMounts(job.spec)) {
     const claim = claims.get(claimName);
     const field = fieldOf(job, claimName);
     if (!claim) {
@@ -80,6 +80,13 @@ function claimsExist(job: StoredBatchJob, { claims }: Observed): Obstacle | unde
     if (claim.phase === 'Lost') {
       return { reason: 'VolumeClaimLost', message: `${field}: PersistentVolumeClaim "${claimName}" has lost its volume`, stalled: true };
     }
+    if (!readOnly && claim.accessModes.length > 0 && claim.accessModes.every((mode) => mode === 'ReadOnlyMany')) {
+      return {
+        reason: 'VolumeClaimReadOnly',
+        message: `spec.output.volume.claimName: PersistentVolumeClaim "${claimName}" is ReadOnlyMany, results cannot be written to it; use another claim in a new BatchJob`,
+        stalled: true,
+      };
+    }
   }
   return undefined;
 }
@@ -91,10 +98,6 @@ function inputCopied(_job: StoredBatchJob, { inputCopy }: Observed): Obstacle | 
 function fieldOf({ spec }: StoredBatchJob, claimName: string): string {
   if (spec.input.volume?.claimName === claimName) return 'spec.input.volume.claimName';
   return spec.output.volume.claimName === claimName ? 'spec.output.volume.claimName' : 'spec.model.volume.claimName';
-}
-
-function sameToleration(a: Toleration, b: Toleration): boolean {
-  return toText(a) === toText(b);
 }
 
 function toText({ key = '', operator = 'Equal', value = '', effect = '' }: Toleration): string {

@@ -1,8 +1,10 @@
 import { isTrue } from '../api/conditions.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
+import { workerResources } from './pod.ts';
 import { deadline } from './policy/deadline.ts';
 import { type Failure, outOfMemory, permanentFailure } from './policy/failure.ts';
 import { imagePullFailure, type Pending } from './policy/pending.ts';
+import { CONDITION_LENGTH, shorten } from './text.ts';
 
 /**
  * Whether the job's end is decided. A decision stands in the conditions SuccessCriteriaMet or FailureTarget and is never
@@ -12,25 +14,28 @@ export type Decision = { kind: 'open' } | { kind: 'success' } | { kind: 'failure
 
 export function decide(job: StoredBatchJob, observed: Observed, pending: Pending | undefined, now: number): Decision {
   const conditions = job.status?.conditions;
+  if (isTrue(conditions, 'SuccessCriteriaMet') || isTrue(conditions, 'Complete')) return { kind: 'success' };
   const failed = conditions?.find(({ type, status }) => (type === 'FailureTarget' || type === 'Failed') && status === 'True');
   if (failed) return { kind: 'failure', failure: { reason: failed.reason, message: failed.message } };
-  if (isTrue(conditions, 'SuccessCriteriaMet') || isTrue(conditions, 'Complete')) return { kind: 'success' };
   if (observed.ledger?.progress.phase === 'Finished') return { kind: 'success' };
   const failure =
     observed.ledger?.progress.failure ??
     permanentFailure(observed.pods) ??
     (job.spec.suspend ? undefined : deadline(job, now).failure) ??
     imagePullFailure(pending, observed.settings.imagePullDeadlineSeconds);
-  return failure ? { kind: 'failure', failure: withMemory(job, observed, failure) } : { kind: 'open' };
+  if (!failure) return { kind: 'open' };
+  const { reason, message } = withMemory(job, observed, failure);
+  // Cut to what the condition will hold, so that the sentence is the same when it is read back.
+  return { kind: 'failure', failure: { reason, message: shorten(message, CONDITION_LENGTH) } };
 }
 
 /** A shard that crashed its workers at the memory limit is told as that. */
 function withMemory(job: StoredBatchJob, observed: Observed, failure: Failure): Failure {
   const killed = failure.reason === 'ShardFailed' ? outOfMemory(observed.pods) : undefined;
   if (killed === undefined) return failure;
-  const limit = job.spec.workers.resources?.limits?.['memory'] ?? observed.settings.defaultResources.memory;
+  const limit = workerResources(job, observed.settings).limits['memory'];
   return {
     reason: 'OutOfMemory',
-    message: `${failure.message}; worker ${killed} was killed at its memory limit ${limit}: raise spec.workers.resources.limits.memory or lower spec.batching.maxSize`,
+    message: `${failure.message}; worker ${killed} was killed at its memory limit ${limit}: give spec.workers.resources.limits.memory more or make spec.batching.maxSize smaller in a new BatchJob`,
   };
 }

@@ -7,6 +7,7 @@ import type { ObjectMeta, Stored } from '../kube/object.ts';
 export interface Observed {
   /** The tenant that owns the job's namespace; absent when the namespace is nobody's. */
   tenant?: TenantView;
+  /** The pods that the job owns. One that was made and is not in the cache yet has an empty UID. */
   pods: Stored<WorkerPod>[];
   /** Names of nodes that are not ready or gone: a pod being deleted there will not come back to say so. */
   lostNodes: ReadonlySet<string>;
@@ -17,7 +18,7 @@ export interface Observed {
   ledger?: { progress: LedgerProgress; saved: SavedProgress };
   /** Warnings of workers that an event has told already. */
   toldWarnings: ReadonlySet<string>;
-  /** The last refused pod, kept until one is accepted. */
+  /** What the API server refused in the last reconcile. */
   refusal?: { kind: string; name: string; reason: string; message: string };
   settings: WorkerSettings;
 }
@@ -47,7 +48,7 @@ export interface ClaimView {
  * - ready: these bytes are to be copied
  * - missing: the source cannot be copied, and why
  */
-export type InputCopy = { kind: 'none' } | { kind: 'stored' } | { kind: 'ready'; base64: string } | { kind: 'missing'; reason: string; message: string };
+export type InputCopy = { kind: 'none' } | { kind: 'stored' } | { kind: 'ready'; base64: string } | { kind: 'missing'; reason: 'ConfigMapNotFound' | 'ConfigMapKeyNotFound'; message: string };
 
 /** What the platform team sets for all workers (the chart's values). */
 export interface WorkerSettings {

@@ -1,20 +1,20 @@
-import { keyOf, type KubeObject, type Stored } from '../kube/object.ts';
-import type { Outcome } from '../runtime/outcome.ts';
-import { soonest } from '../runtime/outcome.ts';
-import type { ChangeSet, Plan, Removal } from '../runtime/plan.ts';
+import type { KubeObject, Stored } from '../kube/object.ts';
+import { type Outcome, soonest } from '../runtime/outcome.ts';
+import type { ChangeSet, Plan, Refusal, Removal } from '../runtime/plan.ts';
 import { firstObstacle, type Obstacle } from './admission.ts';
 import { type Decision, decide } from './decision.ts';
+import { eventsOf } from './events.ts';
 import { inputCopy } from './input-copy.ts';
 import type { Observed, StoredBatchJob, WorkerPod } from './observe.ts';
-import { inputCopyName, workerPod } from './pod.ts';
-import { isLive, podState } from './pod-state.ts';
+import { workerPod } from './pod.ts';
+import { isLive, podName, podState } from './pod-state.ts';
 import { deadline } from './policy/deadline.ts';
-import { whyPending } from './policy/pending.ts';
+import { pendingCheckMs, whyPending } from './policy/pending.ts';
 import { readRefusal } from './policy/quota.ts';
 import { expiresInMs } from './policy/ttl.ts';
-import { type Situation, stateOf } from './state.ts';
-import { eventsOf, statusOf } from './status.ts';
-import { spreadOf } from './volumes.ts';
+import { type Situation, type State, stateOf, type Trouble } from './state.ts';
+import { statusOf } from './status.ts';
+import { claimMounts, type Spread, spreadOf } from './volumes.ts';
 import { planWorkers, type WorkerPool } from './workers.ts';
 
 /** Workers started before anyone knows how many shards there are. */
@@ -24,50 +24,61 @@ const FAREWELL_MS = 15_000;
 /** How soon a refused pod is tried again; a change of the quota's usage brings the job back sooner. */
 const REFUSED_RETRY_MS = 5_000;
 const OBSTACLE_RETRY_MS = 10_000;
+/** How soon a name that is still taken, or a copy that was just made, is looked at again. */
+const SHORTLY_MS = 500;
+/** A pod that was made and is still not seen may have come and gone. */
+const UNSEEN_MS = 30_000;
 
 /** What one BatchJob needs done now. Pure: everything that it depends on is in its arguments. */
 export function planBatchJob(job: StoredBatchJob, observed: Observed, now: number): Plan {
   const idle: Plan = { apply: [], create: [], remove: [], report: () => ({ events: [], outcome: { kind: 'settled' } }) };
   // The garbage collector deletes the pods along with their owner; finished segments stay on the volume.
   if (job.metadata.deletionTimestamp !== undefined) return idle;
-
   const expires = expiresInMs(job, now);
   if (expires === 0) return { ...idle, remove: [removal(job)] };
 
   const pending = whyPending(observed.pods, observed.lostNodes, now);
   const decision = decide(job, observed, pending, now);
-  const obstacle = decision.kind === 'open' ? firstObstacle(job, observed) : undefined;
-  const pool = decision.kind === 'open' ? openPool(job, observed, obstacle, now) : closingPool(job, observed, decision, now);
-  const spread = spreadOf([...observed.claims.values()].map(({ accessModes }) => accessModes));
-  const tenant = observed.tenant;
-
-  const create: KubeObject[] = [];
-  if (pool.create.length > 0 && observed.inputCopy.kind === 'ready') create.push(inputCopy(job, observed.inputCopy.base64));
-  if (tenant) for (const { slot, attempt } of pool.create) create.push(workerPod(job, tenant, observed.settings, spread, slot, attempt));
+  const obstacle = decision.kind === 'open' && !job.spec.suspend ? firstObstacle(job, observed) : undefined;
+  const spread = spreadOf(claimMounts(job.spec), observed.claims);
+  const pool = decision.kind === 'open' ? openPool(job, observed, obstacle, spread, now) : closingPool(job, observed, decision, now);
+  // Pods only when the copy is known to be the job's own: something else of that name must not become its input.
+  const copying = pool.create.length > 0 && observed.inputCopy.kind === 'ready' ? [inputCopy(job, observed.inputCopy.base64)] : [];
+  const { tenant } = observed;
+  const planned = tenant && copying.length === 0 ? pool.create : [];
+  const create: KubeObject[] = [...copying, ...planned.map((worker) => workerPod(job, tenant as NonNullable<typeof tenant>, observed.settings, spread, worker))];
 
   return {
     apply: [],
     create,
-    remove: pool.remove.map(removal),
+    remove: pool.remove.filter(({ metadata }) => metadata.uid !== '').map(removal),
     report(changes: ChangeSet) {
-      const situation: Situation = { decision, obstacle: obstacle ?? refusedNow(job, observed, changes), pending, pool, spread, created: madePods(changes) };
+      const exists = new Set([...changes.created, ...changes.unchanged]);
+      const made = planned.filter(({ slot, attempt }) => exists.has(`Pod/${podName(job.metadata.name, slot, attempt)}`));
+      const refusal = changes.refused.find(({ kind, name }) => create.some((object) => object.kind === kind && object.metadata.name === name));
+      const trouble = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? pending : undefined);
+      const situation: Situation = { decision, trouble, spread, made };
       const state = stateOf(job, observed, situation);
       const status = statusOf(job, observed, situation, state, now);
-      return { status, events: eventsOf(job, observed, situation, status), outcome: outcomeOf(job, situation, expires, now) };
+      const retryMs = Math.min(pool.retryAfterMs ?? Number.POSITIVE_INFINITY, copying.length > 0 ? SHORTLY_MS : Number.POSITIVE_INFINITY);
+      return { status, events: eventsOf(job, observed, situation, status), outcome: outcomeOf(job, observed, situation, state, retryMs, expires, now) };
     },
   };
 }
 
 /** The pool of a job that goes on: none while it is suspended or its tenant is going, else the slots that it may fill. */
-function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | undefined, now: number): WorkerPool {
+function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | undefined, spread: Spread, now: number): WorkerPool {
+  const { ledger, lostNodes, pods } = observed;
   if (job.spec.suspend || obstacle?.reason === 'TenantTerminating' || obstacle?.reason === 'NotATenantNamespace') {
-    return { create: [], remove: removable(observed.pods, observed.lostNodes) };
+    return { create: [], remove: removable(pods, lostNodes) };
   }
-  const plan = observed.ledger?.progress.plan;
-  const outstanding = plan ? Math.max(1, plan.shards - (observed.ledger?.progress.shards.completedCount ?? 0)) : WORKERS_BEFORE_PLAN;
-  const oneWorker = spreadOf([...observed.claims.values()].map(({ accessModes }) => accessModes)) === 'one-worker';
-  const pool = planWorkers(observed.pods, oneWorker ? 1 : job.spec.workers.max, outstanding, lastAttempts(job), observed.lostNodes, now);
-  if (obstacle || !observed.ledger) return { ...pool, create: [] };
+  const plan = ledger?.progress.plan;
+  // At least one worker, also when all shards are done: it joins the results.
+  const outstanding = plan ? Math.max(1, plan.shards - ledger.progress.shards.completedCount) : WORKERS_BEFORE_PLAN;
+  const wanted = spread === 'one-worker' ? 1 : job.spec.workers.max;
+  const lastAttempts = new Map((job.status?.workers ?? []).map(({ slot, attempt }) => [slot, attempt ?? -1]));
+  const pool = planWorkers({ pods, wanted, outstanding, lastAttempts, lostNodes }, now);
+  if (obstacle || !ledger) return { create: [], remove: pool.remove };
   // While pods are refused, one try is enough to see whether that has changed.
   return observed.refusal ? { ...pool, create: pool.create.slice(0, 1) } : pool;
 }
@@ -90,41 +101,31 @@ function removal(object: Stored): Removal {
   return { apiVersion, kind, name: metadata.name, uid: metadata.uid, ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }) };
 }
 
-function lastAttempts(job: StoredBatchJob): Map<number, number> {
-  return new Map((job.status?.workers ?? []).map(({ slot, attempt }) => [slot, attempt ?? -1]));
+function refused(refusal: Refusal, observed: Observed): Trouble {
+  if (refusal.reason !== 'AlreadyExists') return readRefusal(refusal, observed.tenant?.name ?? '');
+  // Most likely left from a deleted BatchJob of the same name, and going.
+  return { reason: 'NameTaken', message: `waiting for the name of ${refusal.kind} "${refusal.name}" to be free: ${refusal.message}`, stalled: false };
 }
 
-function madePods(changes: ChangeSet): number {
-  return changes.created.filter((name) => name.startsWith('Pod ')).length;
-}
-
-/** A pod or the input's copy that the API server refused in this very reconcile, or the last time if none was tried. */
-function refusedNow(job: StoredBatchJob, observed: Observed, changes: ChangeSet): Obstacle | undefined {
-  const refusal = changes.refused[0] ?? (madePods(changes) === 0 ? observed.refusal : undefined);
-  if (!refusal) return undefined;
-  if (refusal.kind === 'ConfigMap' || refusal.reason === 'AlreadyExists') {
-    return {
-      reason: 'NameConflict',
-      message: `${refusal.kind} "${refusal.name}" exists in namespace "${job.metadata.namespace}" and is not this job's (needed for ${inputCopyName(job.metadata.name)} or a worker); delete it or rename the job`,
-      stalled: true,
-    };
-  }
-  return readRefusal(refusal, observed.tenant?.name ?? '');
-}
-
-function outcomeOf(job: StoredBatchJob, { decision, obstacle, pool }: Situation, expires: number | undefined, now: number): Outcome {
+function outcomeOf(job: StoredBatchJob, observed: Observed, { decision, trouble }: Situation, state: State, retryMs: number, expires: number | undefined, now: number): Outcome {
   const outcomes: Outcome[] = [];
-  if (expires !== undefined) outcomes.push({ kind: 'requeue', afterMs: expires });
-  if (decision.kind === 'success') outcomes.push({ kind: 'requeue', afterMs: FAREWELL_MS });
-  if (decision.kind === 'open') {
-    const { inMs } = deadline(job, now);
-    if (inMs !== undefined) outcomes.push({ kind: 'requeue', afterMs: inMs });
-    if (pool.retryAfterMs !== undefined) outcomes.push({ kind: 'requeue', afterMs: pool.retryAfterMs });
-    if (obstacle) outcomes.push({ kind: 'waiting', reason: obstacle.reason, afterMs: isRefusal(obstacle) ? REFUSED_RETRY_MS : OBSTACLE_RETRY_MS });
-  }
+  const again = (afterMs: number | undefined): void => {
+    if (afterMs !== undefined && Number.isFinite(afterMs)) outcomes.push({ kind: 'requeue', afterMs });
+  };
+  again(expires);
+  if (state === 'Finishing' && decision.kind !== 'open') again(FAREWELL_MS);
+  if (observed.pods.some(({ metadata }) => metadata.uid === '')) again(UNSEEN_MS);
+  if (decision.kind !== 'open' || job.spec.suspend) return soonest(...outcomes);
+  again(deadline(job, now).inMs);
+  again(retryMs);
+  again(pendingCheckMs(observed.pods, observed.lostNodes, observed.settings.imagePullDeadlineSeconds, now));
+  if (trouble) outcomes.push({ kind: 'waiting', reason: trouble.reason, afterMs: RETRY_MS[trouble.reason] ?? OBSTACLE_RETRY_MS });
   return soonest(...outcomes);
 }
 
-const isRefusal = ({ reason }: Obstacle): boolean => reason === 'WaitingForQuota' || reason === 'ExceedsQuota' || reason === 'PodRefused';
-
-export const jobKey = (job: StoredBatchJob): string => keyOf(job.metadata);
+const RETRY_MS: Partial<Record<Trouble['reason'], number>> = {
+  WaitingForQuota: REFUSED_RETRY_MS,
+  ExceedsQuota: REFUSED_RETRY_MS,
+  PodRefused: REFUSED_RETRY_MS,
+  NameTaken: SHORTLY_MS,
+};

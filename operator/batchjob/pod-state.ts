@@ -1,6 +1,5 @@
-import { labels, WORKER_CONTAINER } from '../api/names.ts';
-import type { Stored } from '../kube/object.ts';
-import type { ContainerStatus, WorkerPod } from './observe.ts';
+import { WORKER_CONTAINER } from '../api/names.ts';
+import type { ContainerState, ContainerStatus, WorkerPod } from './observe.ts';
 
 /**
  * - pending: no container has run yet
@@ -18,26 +17,25 @@ export function podState(pod: WorkerPod, lostNodes: ReadonlySet<string>): PodSta
   return pod.status?.phase === 'Running' ? 'running' : 'pending';
 }
 
-/** A pod that occupies its slot: while it lives, no other attempt of the slot may start. */
-export const occupies = (state: PodState): boolean => state === 'pending' || state === 'running' || state === 'ending';
-
-/** Not terminal and not known to be gone: a job is not finished while one is left. */
-export const isLive = occupies;
-
-export function slotOf(pod: Stored<WorkerPod>): number {
-  return Number(pod.metadata.labels?.[labels.slot] ?? Number.NaN);
+/** Not terminal and not lost. While one is left its slot gets no other attempt, and its job is not finished. */
+export function isLive(state: PodState): boolean {
+  return state === 'pending' || state === 'running' || state === 'ending';
 }
 
-export function attemptOf(pod: Stored<WorkerPod>): number {
-  return Number(pod.metadata.labels?.[labels.attempt] ?? Number.NaN);
-}
+/** Names are the identity of a worker: unlike labels nobody can change them. */
+export const podName = (job: string, slot: number, attempt: number): string => `${job}-w${slot}-${attempt}`;
+
+/** NaN for a pod whose name is not a worker's. */
+export const slotOf = (pod: WorkerPod): number => Number(NAME.exec(pod.metadata.name)?.[1] ?? Number.NaN);
+export const attemptOf = (pod: WorkerPod): number => Number(NAME.exec(pod.metadata.name)?.[2] ?? Number.NaN);
+const NAME = /-w(\d+)-(\d+)$/;
 
 export function workerContainer(pod: WorkerPod): ContainerStatus | undefined {
-  return pod.status?.containerStatuses?.find((status) => status.name === WORKER_CONTAINER);
+  return pod.status?.containerStatuses?.find(({ name }) => name === WORKER_CONTAINER);
 }
 
 /** How the worker's process last ended, if it ever did. */
-export function lastTermination(pod: WorkerPod): NonNullable<ContainerStatus['state']>['terminated'] | undefined {
+export function lastTermination(pod: WorkerPod): ContainerState['terminated'] {
   const container = workerContainer(pod);
   return container?.state?.terminated ?? container?.lastState?.terminated;
 }

@@ -1,9 +1,11 @@
 import { annotations, API_VERSION, labels, MANAGED_BY, WORKER_CONTAINER, WORKER_SERVICE_ACCOUNT } from '../api/names.ts';
 import { env, SYNC_AUDIENCE } from '../../inference-pod/contract.ts';
 import type { KubeObject, OwnerReference } from '../kube/object.ts';
-import type { Observed, StoredBatchJob, TenantView, WorkerSettings } from './observe.ts';
+import type { StoredBatchJob, TenantView, WorkerSettings } from './observe.ts';
+import { podName } from './pod-state.ts';
 import { claimMounts, type Spread } from './volumes.ts';
-import { INPUT_COPY_ROOT, MODEL_ROOT, usesGpu, workerSpec } from './worker-spec.ts';
+import type { SlotAttempt } from './workers.ts';
+import { GPU, INPUT_COPY_ROOT, MODEL_ROOT, usesGpu, workerSpec } from './worker-spec.ts';
 
 const TOKEN_FOLDER = '/var/run/secrets/millrace.dev';
 const HEALTH_PORT = 8080;
@@ -13,8 +15,8 @@ const GRACE_SECONDS = 30;
 const UNREACHABLE_SECONDS = 30;
 const USER = 65532;
 
-export const podName = (job: string, slot: number, attempt: number): string => `${job}-w${slot}-${attempt}`;
-export const inputCopyName = (job: string): string => `${job}-input`;
+/** Not `<job>-input`, which people like to call their own ConfigMaps. */
+export const inputCopyName = (job: string): string => `${job}-input-copy`;
 
 export function ownerReference(job: StoredBatchJob): OwnerReference {
   return { apiVersion: API_VERSION, kind: 'BatchJob', name: job.metadata.name, uid: job.metadata.uid, controller: true, blockOwnerDeletion: true };
@@ -36,10 +38,9 @@ export function jobLabels(job: StoredBatchJob, tenant: string): Record<string, s
 export function workerPod(
   job: StoredBatchJob,
   tenant: TenantView,
-  settings: Observed['settings'],
+  settings: WorkerSettings,
   spread: Spread,
-  slot: number,
-  attempt: number,
+  { slot, attempt }: SlotAttempt,
 ): KubeObject {
   const { model, workers, input } = job.spec;
   const claims = claimMounts(job.spec);
@@ -126,17 +127,18 @@ export function workerPod(
   return pod;
 }
 
-/** Requests and limits of a worker: the job's, completed from the settings; what has only one of the two gets both. */
+/** Requests and limits of a worker: the job's, completed from the settings; what has only one of the two gets both. No GPU unless one is used. */
 export function workerResources(
   job: StoredBatchJob,
   settings: Pick<WorkerSettings, 'defaultResources'>,
 ): { requests: Record<string, string | number>; limits: Record<string, string | number> } {
   const given = job.spec.workers.resources ?? {};
-  const fallback: Record<string, string | number> = { ...settings.defaultResources, ...(usesGpu(job) ? { 'nvidia.com/gpu': 1 } : {}) };
-  return {
-    requests: { ...fallback, ...given.limits, ...given.requests },
-    limits: { ...fallback, ...given.requests, ...given.limits },
+  const gpu = usesGpu(job);
+  const complete = (...lists: (Record<string, string | number> | undefined)[]): Record<string, string | number> => {
+    const all: Record<string, string | number> = Object.assign({ ...settings.defaultResources, ...(gpu ? { [GPU]: 1 } : {}) }, ...lists);
+    return Object.fromEntries(Object.entries(all).filter(([resource]) => gpu || resource !== GPU));
   };
+  return { requests: complete(given.limits, given.requests), limits: complete(given.requests, given.limits) };
 }
 
 function placement(spread: Spread, jobUid: string): object {

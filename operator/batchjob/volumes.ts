@@ -1,4 +1,5 @@
 import type { BatchJobSpec } from '../api/batchjob.gen.ts';
+import type { ClaimView } from './observe.ts';
 
 /** One claim as it is mounted into a worker. A claim that is used twice is mounted once. */
 export interface ClaimMount {
@@ -7,13 +8,16 @@ export interface ClaimMount {
   readOnly: boolean;
 }
 
+/** Where a claim is mounted. */
+export const claimRoot = (claimName: string): string => `/volumes/${claimName}`;
+
 export function claimMounts(spec: BatchJobSpec): ClaimMount[] {
   const mounts = new Map<string, ClaimMount>();
   const use = (claimName: string | undefined, readOnly: boolean): void => {
     if (claimName === undefined) return;
     const mount = mounts.get(claimName);
     if (mount) mount.readOnly &&= readOnly;
-    else mounts.set(claimName, { claimName, mountPath: `/volumes/${claimName}`, readOnly });
+    else mounts.set(claimName, { claimName, mountPath: claimRoot(claimName), readOnly });
   };
   use(spec.output.volume.claimName, false);
   use(spec.input.volume?.claimName, true);
@@ -23,11 +27,12 @@ export function claimMounts(spec: BatchJobSpec): ClaimMount[] {
 
 export type Spread = 'any-node' | 'one-node' | 'one-worker';
 
-/** Where workers may run, from the access modes of the claims: the strictest claim decides. */
-export function spreadOf(accessModes: Iterable<readonly string[]>): Spread {
+/** Where workers may run, from the access modes of the claims: the strictest claim decides. Claims that do not exist say nothing. */
+export function spreadOf(mounts: readonly ClaimMount[], claims: ReadonlyMap<string, ClaimView>): Spread {
   let spread: Spread = 'any-node';
-  for (const modes of accessModes) {
-    if (modes.includes('ReadWriteMany') || modes.includes('ReadOnlyMany')) continue;
+  for (const { claimName, readOnly } of mounts) {
+    const modes = claims.get(claimName)?.accessModes;
+    if (!modes || modes.includes('ReadWriteMany') || (readOnly && modes.includes('ReadOnlyMany'))) continue;
     if (modes.includes('ReadWriteOncePod')) return 'one-worker';
     spread = 'one-node';
   }

@@ -1,11 +1,12 @@
 import type { BatchJob } from '../api/batchjob.gen.ts';
 import type { WorkerSpec } from '../../inference-pod/contract.ts';
-import { parseQuantity } from './quantity.ts';
+import { exceeds } from '../api/quantity.ts';
+import { claimRoot } from './volumes.ts';
 
 export const MODEL_ROOT = '/model';
 export const INPUT_COPY_ROOT = '/input';
+export const GPU = 'nvidia.com/gpu';
 export const INPUT_COPY_KEY = 'input.jsonl';
-const volumeRoot = (claimName: string): string => `/volumes/${claimName}`;
 
 /** What every worker of the job is told, with paths as they are inside the worker's container. */
 export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?: string; name: string } }): WorkerSpec {
@@ -13,18 +14,18 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
   return {
     job: { uid: job.metadata.uid, namespace: job.metadata.namespace ?? '', name: job.metadata.name },
     model: {
-      root: model.volume ? volumeRoot(model.volume.claimName) : MODEL_ROOT,
+      root: model.volume ? claimRoot(model.volume.claimName) : MODEL_ROOT,
       path: model.path,
       task: model.task,
       accelerator: workers.accelerator === 'auto' && !usesGpu(job) ? 'cpu' : workers.accelerator,
     },
     input: {
       format: input.format,
-      root: input.volume ? volumeRoot(input.volume.claimName) : INPUT_COPY_ROOT,
+      root: input.volume ? claimRoot(input.volume.claimName) : INPUT_COPY_ROOT,
       path: input.volume?.path ?? INPUT_COPY_KEY,
     },
-    output: { root: volumeRoot(output.volume.claimName), path: output.volume.path, overwrite: output.overwrite },
-    sharding: { targetBytes: Math.max(1, Math.floor(parseQuantity(sharding.targetBytes))), maxWorkers: workers.max },
+    output: { root: claimRoot(output.volume.claimName), path: output.volume.path, overwrite: output.overwrite },
+    sharding: { targetBytes: bytesOf(sharding.targetBytes), maxWorkers: workers.max },
     batching: { maxSize: batching.maxSize },
   };
 }
@@ -33,5 +34,14 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
 export function usesGpu(job: BatchJob): boolean {
   const { accelerator, resources } = job.spec.workers;
   if (accelerator === 'cpu') return false;
-  return accelerator === 'cuda' || [resources?.limits, resources?.requests].some((list) => parseQuantity(list?.['nvidia.com/gpu'] ?? 0) > 0);
+  return accelerator === 'cuda' || [resources?.limits, resources?.requests].some((list) => exceeds(list?.[GPU] ?? 0, 0));
+}
+
+const BYTES: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
+
+/** The sizes that the schema of spec.sharding.targetBytes takes, as a number of at least 1. */
+function bytesOf(size: number | string): number {
+  const [, digits = '', unit = ''] = /^(\d+)(\D*)$/.exec(String(size)) ?? [];
+  const bytes = Number(digits) * (BYTES[unit] ?? Number.NaN);
+  return bytes >= 1 ? bytes : 1;
 }

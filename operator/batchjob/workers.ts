@@ -1,60 +1,63 @@
+import { exitCodes } from '../../inference-pod/contract.ts';
 import type { Stored } from '../kube/object.ts';
 import type { WorkerPod } from './observe.ts';
-import { attemptOf, lastTermination, occupies, podState, slotOf, workerContainer } from './pod-state.ts';
+import { attemptOf, isLive, lastTermination, podState, slotOf, workerContainer } from './pod-state.ts';
 
 /** Pods made for one job in one reconcile; the next one makes more. */
 const MAX_CREATES = 50;
-/** Failed pods kept per slot for their logs. */
-const KEPT_FAILED = 5;
+/** Terminal pods kept per slot for their logs. */
+const KEPT_ENDED = 5;
 /** A pod that lived shorter than this died young: its slot waits before the next attempt. */
 const YOUNG_MS = 60_000;
-/** The kubelet delays restarts of a pod whose process worked at least this long; a fresh pod starts at once. */
+/** A worker that crashed after working at least this long is replaced when the kubelet delays its restart. */
 const WORKED_MS = 10_000;
 
 export interface WorkerPool {
-  create: { slot: number; attempt: number }[];
+  create: SlotAttempt[];
   remove: Stored<WorkerPod>[];
   /** When a slot that waits may be filled, in milliseconds from now. */
   retryAfterMs?: number;
 }
 
+export interface SlotAttempt {
+  slot: number;
+  attempt: number;
+}
+
+export interface PoolSituation {
+  pods: readonly Stored<WorkerPod>[];
+  /** Slots to fill are 0 … wanted-1; pods in higher slots are deleted. */
+  wanted: number;
+  /** Shards nobody has completed: no pod is made beyond that, but none is deleted for it either. */
+  outstanding: number;
+  /** Highest attempt made so far per slot, kept in status for pods that are gone. */
+  lastAttempts: ReadonlyMap<number, number>;
+  lostNodes: ReadonlySet<string>;
+}
+
 /**
- * Which worker pods to make and to delete, so that slots 0 … wanted-1 have one live pod each. An attempt number is never
- * used twice, so a pod that is still ending somewhere can be told from its replacement.
- *
- * - `wanted`: slots to fill; pods in higher slots are deleted.
- * - `outstanding`: shards nobody has completed; no pod is made beyond that, but none is deleted for it either.
- * - `lastAttempts`: highest attempt made so far per slot, kept in status for pods that are gone.
+ * Which worker pods to make and to delete, so that each slot has one live pod. An attempt number is never used twice, so
+ * that a pod that is still ending somewhere can be told from its replacement.
  */
-export function planWorkers(
-  pods: Stored<WorkerPod>[],
-  wanted: number,
-  outstanding: number,
-  lastAttempts: ReadonlyMap<number, number>,
-  lostNodes: ReadonlySet<string>,
-  now: number,
-): WorkerPool {
+export function planWorkers({ pods, wanted, outstanding, lastAttempts, lostNodes }: PoolSituation, now: number): WorkerPool {
   const slots = Map.groupBy(pods.filter((pod) => Number.isInteger(slotOf(pod))), slotOf);
-  const live = (pod: Stored<WorkerPod>): boolean => occupies(podState(pod, lostNodes));
+  const live = (pod: Stored<WorkerPod>): boolean => isLive(podState(pod, lostNodes));
   const pool: WorkerPool = { create: [], remove: [] };
-  let room = Math.min(MAX_CREATES, Math.max(0, Math.min(wanted, outstanding) - pods.filter((pod) => live(pod) && slotOf(pod) < wanted).length));
 
   for (const [slot, members] of slots) {
-    for (const pod of members) {
-      const deletable = pod.metadata.deletionTimestamp === undefined;
-      if (slot >= wanted && deletable && live(pod)) pool.remove.push(pod);
-      else if (deletable && isHeldBack(pod)) pool.remove.push(pod);
-    }
-    const failed = members.filter((pod) => podState(pod, lostNodes) === 'failed').sort((a, b) => attemptOf(b) - attemptOf(a));
-    pool.remove.push(...failed.slice(KEPT_FAILED).filter((pod) => pod.metadata.deletionTimestamp === undefined));
+    const useless = members.filter((pod) => live(pod) && (slot >= wanted || isHeldBack(pod) || isRetired(pod)));
+    const ended = members.filter((pod) => isTerminal(pod, lostNodes)).sort((a, b) => attemptOf(b) - attemptOf(a));
+    pool.remove.push(...[...useless, ...ended.slice(KEPT_ENDED)].filter(({ metadata }) => metadata.deletionTimestamp === undefined));
   }
 
+  const filled = [...slots].filter(([slot, members]) => slot < wanted && members.some(live)).length;
+  let room = Math.min(MAX_CREATES, Math.min(wanted, outstanding) - filled);
   for (let slot = 0; slot < wanted && room > 0; slot++) {
     const members = slots.get(slot) ?? [];
     if (members.some(live)) continue;
     const delay = backoffMs(members, lostNodes, now);
     if (delay > 0) {
-      pool.retryAfterMs = Math.min(pool.retryAfterMs ?? Number.POSITIVE_INFINITY, delay);
+      pool.retryAfterMs = Math.min(pool.retryAfterMs ?? delay, delay);
       continue;
     }
     const last = Math.max(lastAttempts.get(slot) ?? -1, ...members.map(attemptOf));
@@ -64,6 +67,11 @@ export function planWorkers(
   return pool;
 }
 
+function isTerminal(pod: WorkerPod, lostNodes: ReadonlySet<string>): boolean {
+  const state = podState(pod, lostNodes);
+  return state === 'failed' || state === 'succeeded';
+}
+
 /** A worker that did real work, crashed again and is now held back by the kubelet: a new pod starts at once. */
 function isHeldBack(pod: WorkerPod): boolean {
   if (workerContainer(pod)?.state?.waiting?.reason !== 'CrashLoopBackOff') return false;
@@ -71,13 +79,25 @@ function isHeldBack(pod: WorkerPod): boolean {
   return Date.parse(ended?.finishedAt ?? '') - Date.parse(ended?.startedAt ?? '') >= WORKED_MS;
 }
 
-/** Milliseconds until a slot whose pods keep failing young may have its next attempt: 1, 2, 4, 8, 16 s. */
-function backoffMs(members: Stored<WorkerPod>[], lostNodes: ReadonlySet<string>, now: number): number {
-  const failed = members.filter((pod) => podState(pod, lostNodes) === 'failed');
-  if (failed.length === 0) return 0;
-  const newest = failed.reduce((a, b) => (attemptOf(a) > attemptOf(b) ? a : b));
-  const born = Date.parse(newest.metadata.creationTimestamp ?? '');
-  const died = Date.parse(lastTermination(newest)?.finishedAt ?? newest.metadata.creationTimestamp ?? '');
-  if (!(died - born < YOUNG_MS)) return 0;
-  return Math.max(0, died + 1000 * 2 ** (Math.min(failed.length, KEPT_FAILED) - 1) - now);
+/** A worker that was told that its slot is another's: it would be told the same after every restart. */
+function isRetired(pod: WorkerPod): boolean {
+  return lastTermination(pod)?.exitCode === exitCodes.retired;
+}
+
+/** Milliseconds until a slot whose pods keep dying young may have its next attempt: 1, 2, 4, 8, 16 s after the last death. */
+function backoffMs(members: readonly WorkerPod[], lostNodes: ReadonlySet<string>, now: number): number {
+  const ended = members.filter((pod) => isTerminal(pod, lostNodes)).sort((a, b) => attemptOf(b) - attemptOf(a));
+  const old = ended.findIndex((pod) => !(diedAt(pod) - bornAt(pod) < YOUNG_MS));
+  const deaths = Math.min(old === -1 ? ended.length : old, KEPT_ENDED);
+  const newest = ended[0];
+  if (!newest || deaths === 0) return 0;
+  return Math.max(0, diedAt(newest) + 1000 * 2 ** (deaths - 1) - now);
+}
+
+const bornAt = (pod: WorkerPod): number => Date.parse(pod.metadata.creationTimestamp ?? '');
+
+/** A pod that no container of which ever ran (a node that refused it) died at birth. */
+function diedAt(pod: WorkerPod): number {
+  const finished = Date.parse(lastTermination(pod)?.finishedAt ?? '');
+  return Number.isNaN(finished) ? bornAt(pod) : finished;
 }

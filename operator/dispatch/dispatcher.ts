@@ -91,13 +91,14 @@ export class Dispatcher {
     return entry && { progress: progress(entry.ledger, this.#now()), saved: save(entry.ledger) };
   }
 
-  /** The job is deleted: its workers are told to leave. */
+  /** The job is over or deleted: workers that are still there are told to leave, later syncs get `unknown`. */
   forget(jobUid: string): void {
     const entry = this.#entries.get(jobUid);
     if (!entry) return;
     this.#entries.delete(jobUid);
     clearTimeout(entry.notice);
-    for (const { slot } of [...entry.open.values()]) this.#reply(entry, slot, { term: this.#term, leases: [], pause: false, verdict: 'retired' });
+    const verdict = entry.ledger.phase === 'Finished' ? 'done' : 'retired';
+    for (const { slot } of [...entry.open.values()]) this.#reply(entry, slot, { term: this.#term, leases: [], pause: false, verdict });
   }
 
   /** Takes the request in at once; resolves when there is news for this worker, or after `holdMs`. `signal`: the caller is gone. */

@@ -1,6 +1,6 @@
 import type { Lease } from '../../inference-pod/contract.ts';
 import { includes, parseRanges } from '../../kit/ranges.ts';
-import { record } from './rate.ts';
+import { record, stopMeter } from './rate.ts';
 import type { Failure, Hold, Ledger, Phase, ShardCounts, Work, Worker } from './state.ts';
 
 /** The elementary changes of a ledger. Each keeps the invariants named in state.ts. */
@@ -143,6 +143,11 @@ export function isOver(ledger: Ledger): boolean {
 export function fail(ledger: Ledger, failure: Failure): void {
   if (isOver(ledger)) return;
   ledger.failure = failure;
+  end(ledger, 'Failed');
+}
+
+export function end(ledger: Ledger, phase: 'Finished' | 'Failed'): void {
   for (const worker of ledger.workers.values()) dropAll(ledger, worker);
-  enter(ledger, 'Failed');
+  stopMeter(ledger.meter);
+  enter(ledger, phase);
 }

@@ -3,7 +3,7 @@ import type { FinishResult, LeaseReport, PlanResult, SyncRequest, SyncResponse }
 import { membersOf, parseRanges } from '../../kit/ranges.ts';
 import { assign } from './assign.ts';
 import { tooManyFailed } from './failed-items.ts';
-import { advance, clear, complete, drop, dropAll, enter, fail, generationOf, isOver, leaseOf, refresh, take, workOf } from './lease.ts';
+import { advance, clear, complete, drop, dropAll, end, enter, fail, generationOf, isOver, leaseOf, refresh, take, workOf } from './lease.ts';
 import { newMeter, startMeter, stopMeter } from './rate.ts';
 import type { Ledger, LedgerJob, SavedProgress, Work, Worker } from './state.ts';
 
@@ -49,6 +49,7 @@ function restore(ledger: Ledger, saved: SavedProgress, now: number): void {
     take(ledger, ledger.workers.get(slot) ?? meet(ledger, slot, attempt, undefined, now), shard, now);
   }
   if (saved.finish) acceptFinish(ledger, saved.finish);
+  else if (saved.finished) end(ledger, 'Finished');
   if (saved.failure) fail(ledger, saved.failure);
   settle(ledger, now);
 }
@@ -286,8 +287,7 @@ function acceptPlan(ledger: Ledger, plan: PlanResult): void {
 
 function acceptFinish(ledger: Ledger, finish: FinishResult): void {
   ledger.finish = finish;
-  clear(ledger, 'finish');
-  enter(ledger, 'Finished');
+  end(ledger, 'Finished');
 }
 
 /** Brings the phase up to date and gives out what is free. */

@@ -81,6 +81,8 @@ export interface SavedProgress {
   leases?: { slot: number; attempt: number; shard: number }[];
   firstError?: string;
   finish?: FinishResult;
+  /** The job is decided as a success, also where `finish` was not kept. */
+  finished?: boolean;
   failure?: Failure;
 }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { SYNC_PATH } from '../../inference-pod/contract.ts';
 import type { SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
 import type { NoAnswer } from './dispatcher.ts';
@@ -89,9 +90,11 @@ export class SyncServer {
     this.#closing = true;
     const closed = once(this.#server, 'close');
     this.#server.close();
-    const cut = setTimeout(() => this.#server.closeAllConnections(), graceMs);
-    await Promise.allSettled(this.#open);
+    const grace = new AbortController();
+    await Promise.race([Promise.allSettled(this.#open), setTimeout(graceMs, undefined, { signal: grace.signal }).catch(() => undefined)]);
+    grace.abort();
     this.#server.closeIdleConnections();
+    const cut = globalThis.setTimeout(() => this.#server.closeAllConnections(), graceMs);
     await closed;
     clearTimeout(cut);
   }

@@ -270,9 +270,9 @@ export class KubeClient {
   }
 
   #event<T extends KubeObject>(line: string, request: Request): WatchEvent<T> {
-    const event = parse(line, 200, request) as { type?: unknown; object?: Stored<T> };
-    if (event.type === 'ERROR') throw errorFromStatus(0, event.object, request);
-    if (event.object?.metadata === undefined) {
+    const event = parse(line, 200, request) as { type?: unknown; object?: Stored<T> } | null;
+    if (event?.type === 'ERROR') throw errorFromStatus(0, event.object, request);
+    if (typeof event?.object?.metadata?.resourceVersion !== 'string') {
       throw new KubeError({ code: 0, reason: 'MalformedResponse', message: 'an event has no object' }, request);
     }
     if (event.type === 'BOOKMARK') return { type: 'BOOKMARK', resourceVersion: event.object.metadata.resourceVersion };

@@ -155,6 +155,9 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
 
   await eachOf(plan.remove, PARALLEL, removeOne);
 
+  // In a fixed order, so that what is told about them does not flap with the order of the answers.
+  for (const list of [changes.created, changes.unchanged, changes.removed]) list.sort();
+  changes.refused.sort((a, b) => (`${a.kind}/${a.name}` < `${b.kind}/${b.name}` ? -1 : 1));
   const report = plan.report(changes);
   let present = true;
   if (report.status !== undefined) present = await writeStatus(report.status);

@@ -34,6 +34,7 @@ interface Ready {
 interface Delayed {
   key: string;
   priority: number;
+  sequence: number;
   readyAt: number;
   stale: boolean;
 }
@@ -53,7 +54,7 @@ export class WorkQueue {
   readonly #backoff: Backoff;
   readonly #bucket: TokenBucket;
   readonly #ready = new Heap<Ready>((a, b) => a.priority > b.priority || (a.priority === b.priority && a.sequence < b.sequence));
-  readonly #delays = new Heap<Delayed>((a, b) => a.readyAt < b.readyAt);
+  readonly #delays = new Heap<Delayed>((a, b) => a.readyAt < b.readyAt || (a.readyAt === b.readyAt && a.sequence < b.sequence));
   /** Keys that wait for a worker, those held back because a worker has them included. */
   readonly #waiting = new Map<string, Ready>();
   readonly #delayed = new Map<string, Delayed>();
@@ -134,7 +135,8 @@ export class WorkQueue {
       if (known.readyAt === readyAt) return;
       known.stale = true;
     }
-    const entry: Delayed = { key, priority, readyAt, stale: false };
+    this.#sequence += 1;
+    const entry: Delayed = { key, priority, sequence: this.#sequence, readyAt, stale: false };
     this.#delayed.set(key, entry);
     this.#delays.push(entry);
     this.#arm();

@@ -4,6 +4,7 @@ import type { WorkerPod } from '../observe.ts';
 import { lastTermination } from '../pod-state.ts';
 
 export interface Failure {
+  /** A `FailureReason`, or what an earlier version wrote. */
   reason: string;
   message: string;
 }
@@ -31,7 +32,7 @@ function sentenceOf(terminationMessage: string | undefined): string | undefined 
   return undefined;
 }
 
-/** The memory limit that a worker was killed at, if one was, to be told along with a crash. */
+/** The name of a worker that was killed at its memory limit, if one was. */
 export function outOfMemory(pods: readonly Stored<WorkerPod>[]): string | undefined {
   return pods.find((pod) => lastTermination(pod)?.reason === 'OOMKilled')?.metadata.name;
 }

@@ -1,0 +1,156 @@
+import { randomUUID } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { env, type WorkerId, type WorkerSpec } from './contract.ts';
+import { FatalError } from './fatal.ts';
+import { pathFault } from './paths.ts';
+import type { SyncTarget } from './sync-client.ts';
+
+export interface Config {
+  spec: WorkerSpec;
+  worker: WorkerId;
+  sync: SyncTarget;
+  /** One per whole CPU of the container's limit. */
+  sessions: number;
+  /** 0: no health server. */
+  healthPort: number;
+}
+
+/** For the parts of start and end that must work with a bad configuration too. */
+export interface EarlyConfig {
+  logLevel: string;
+  terminationLog: string | undefined;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+
+export function readEarlyConfig(environment: Environment = process.env): EarlyConfig {
+  const level = environment[env.logLevel] ?? '';
+  return { logLevel: levels.includes(level) ? level : 'info', terminationLog: environment[env.terminationLog] || undefined };
+}
+
+/** Throws FatalError SpecInvalid with one sentence: which variable or field, what came, what was expected. */
+export function readConfig(environment: Environment = process.env): Config {
+  const spec = readSpec(required(environment, env.spec));
+  const url = required(environment, env.syncUrl);
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw invalid(`${env.syncUrl} is "${url}", expected a URL such as https://millrace-sync.millrace-system.svc:9443`);
+  }
+  const ca = environment[env.syncCa] || undefined;
+  const tokenFile = environment[env.tokenFile] || undefined;
+  return {
+    spec,
+    worker: {
+      job: spec.job.uid,
+      slot: wholeNumber(environment, env.slot, 0),
+      attempt: wholeNumber(environment, env.attempt, 0),
+      incarnation: randomUUID(),
+    },
+    sync: { url, ...(ca === undefined ? {} : { ca }), ...(tokenFile === undefined ? {} : { tokenFile }) },
+    sessions: Math.max(1, Math.floor(wholeNumber(environment, env.cpuMillis, availableParallelism() * 1_000) / 1_000)),
+    healthPort: wholeNumber(environment, env.healthPort, 0),
+  };
+}
+
+function required(environment: Environment, name: string): string {
+  const value = environment[name];
+  if (value === undefined || value === '') throw invalid(`${name} is not set`);
+  return value;
+}
+
+function wholeNumber(environment: Environment, name: string, otherwise: number): number {
+  const text = environment[name];
+  if (text === undefined || text === '') return otherwise;
+  if (!/^\d{1,9}$/.test(text)) throw invalid(`${name} is "${text}", expected a whole number`);
+  return Number(text);
+}
+
+function readSpec(text: string): WorkerSpec {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw invalid(`${env.spec} is not valid JSON`);
+  }
+  const read = new Fields(value, env.spec);
+  const job = read.object('job');
+  const model = read.object('model');
+  const input = read.object('input');
+  const output = read.object('output');
+  const sharding = read.object('sharding');
+  const batching = read.object('batching');
+  return {
+    // The UID names a folder.
+    job: { uid: job.text('uid', /^[A-Za-z0-9][A-Za-z0-9-]{0,127}$/, 'letters, digits and "-"'), namespace: job.text('namespace'), name: job.text('name') },
+    model: {
+      root: model.root(),
+      path: model.path(),
+      task: model.oneOf('task', ['tensors']),
+      accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
+    },
+    input: { format: input.oneOf('format', ['jsonl']), root: input.root(), path: input.path() },
+    output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
+    sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
+    batching: { maxSize: batching.positive('maxSize') },
+  };
+}
+
+/** Reads fields of an object of unknown shape; each fault names the field by its full path. */
+class Fields {
+  readonly #where: string;
+  readonly #value: Record<string, unknown>;
+
+  constructor(value: unknown, where: string) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${where} is ${show(value)}, expected an object`);
+    this.#value = value as Record<string, unknown>;
+    this.#where = where;
+  }
+
+  object(name: string): Fields {
+    return new Fields(this.#value[name], `${this.#where}: ${name}`);
+  }
+
+  text(name: string, pattern = /./, expected = 'text'): string {
+    const value = this.#value[name];
+    return typeof value === 'string' && pattern.test(value) ? value : this.#refuse(name, expected);
+  }
+
+  oneOf<const T extends string>(name: string, allowed: readonly T[]): T {
+    return allowed.find((one) => one === this.#value[name]) ?? this.#refuse(name, allowed.map((one) => `"${one}"`).join(' or '));
+  }
+
+  root(): string {
+    return this.text('root', /^\/[^\0]*$/, 'an absolute path');
+  }
+
+  path(): string {
+    const path = this.#value['path'];
+    if (typeof path !== 'string') return this.#refuse('path', 'text');
+    const fault = pathFault(path);
+    if (fault !== undefined) throw invalid(`${this.#where}.path is ${show(path)}: ${fault}`);
+    return path;
+  }
+
+  truth(name: string): boolean {
+    const value = this.#value[name];
+    return typeof value === 'boolean' ? value : this.#refuse(name, 'true or false');
+  }
+
+  positive(name: string): number {
+    const value = this.#value[name];
+    return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : this.#refuse(name, 'a whole number above 0');
+  }
+
+  #refuse(name: string, expected: string): never {
+    throw invalid(`${this.#where}.${name} is ${show(this.#value[name])}, expected ${expected}`);
+  }
+}
+
+function show(value: unknown): string {
+  return value === undefined ? 'missing' : JSON.stringify(value).slice(0, 100);
+}
+
+function invalid(message: string): FatalError {
+  return new FatalError('SpecInvalid', message);
+}

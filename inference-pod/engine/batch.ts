@@ -1,0 +1,98 @@
+import { messageOf, shorten } from '../fatal.ts';
+import { allocate, copyElements, type Elements } from './dtypes.ts';
+import { formatResult, type Origin, type Output } from './format.ts';
+import { ItemError } from './item-error.ts';
+import type { Item } from './items.ts';
+import type { Signature } from './signature.ts';
+import { sizeOf } from './tensors.ts';
+
+export interface Feed {
+  dims: readonly number[];
+  data: Elements;
+}
+
+/** Runs one batch: one feed per input of the signature, one answer per output, both with the batch axis. */
+export type Run = (feeds: readonly Feed[]) => Promise<Feed[]>;
+
+/** An item and where it came from; `slot` is its place in the answer. */
+export interface Entry {
+  slot: number;
+  item: Item;
+  origin: Origin;
+}
+
+/** A run of items of equal shape, at most `maxSize`, in order. The same entries always make the same batches. */
+export function batchesOf(entries: readonly Entry[], signature: Signature, maxSize: number): Entry[][] {
+  const limit = signature.batched ? maxSize : 1;
+  const open = new Map<string, Entry[]>();
+  const batches: Entry[][] = [];
+  for (const entry of entries) {
+    const shape = signature.uniform ? '' : entry.item.rows.map(({ dims }) => dims.join('x')).join(' ');
+    let batch = open.get(shape);
+    if (batch === undefined || batch.length >= limit) {
+      batch = [];
+      open.set(shape, batch);
+      batches.push(batch);
+    }
+    batch.push(entry);
+  }
+  return batches;
+}
+
+/**
+ * Runs one batch and hands each entry's result line, or the ItemError that it failed with, to `settle`. A batch that
+ * the model refuses is halved until the items that cause it are found, so that the others get their results.
+ */
+export async function runBatch(
+  batch: readonly Entry[],
+  signature: Signature,
+  run: Run,
+  settle: (entry: Entry, outcome: string | ItemError) => void,
+): Promise<void> {
+  let outputs: Output[];
+  try {
+    outputs = split(await run(feedsOf(batch, signature)), batch.length, signature);
+  } catch (error) {
+    if (error instanceof RunStopped) throw error;
+    const [only] = batch;
+    if (batch.length === 1 && only !== undefined) {
+      settle(only, new ItemError('InferenceFailed', shorten(`the model refused the item: ${messageOf(error)}`, 500)));
+      return;
+    }
+    const middle = batch.length >> 1;
+    await runBatch(batch.slice(0, middle), signature, run, settle);
+    await runBatch(batch.slice(middle), signature, run, settle);
+    return;
+  }
+  batch.forEach((entry, row) => {
+    try {
+      settle(entry, formatResult(entry.item.id, entry.origin, outputs, row));
+    } catch (error) {
+      if (!(error instanceof ItemError)) throw error;
+      settle(entry, error);
+    }
+  });
+}
+
+/** The process is leaving: no further run is begun. */
+export class RunStopped extends Error {}
+
+function feedsOf(batch: readonly Entry[], { inputs }: Signature): Feed[] {
+  return inputs.map((port, input) => {
+    const dims = batch[0]?.item.rows[input]?.dims ?? [];
+    const size = sizeOf(dims);
+    const data = allocate(port.dtype, size * batch.length);
+    batch.forEach(({ item }, row) => {
+      copyElements(data, row * size, (item.rows[input] as { data: Elements }).data);
+    });
+    return { dims: [batch.length, ...dims], data };
+  });
+}
+
+function split(answers: readonly Feed[], count: number, { outputs }: Signature): Output[] {
+  return outputs.map((port, index) => {
+    const { dims, data } = answers[index] as Feed;
+    if (dims[0] !== count) throw new Error(`output "${port.name}" has the shape [${dims.join(',')}] for a batch of ${count}`);
+    return { port, dims: dims.slice(1), data };
+  });
+}

@@ -1,0 +1,74 @@
+import { isUtf8 } from 'node:buffer';
+import { maxLineBytes } from '../reading/limits.ts';
+import { shorten } from '../fatal.ts';
+import type { Chunk, ChunkResult } from '../reading/chunk.ts';
+import { batchesOf, type Entry, type Run, runBatch } from './batch.ts';
+import { formatError, type Origin } from './format.ts';
+import { ItemError } from './item-error.ts';
+import { parseItem } from './items.ts';
+import type { Signature } from './signature.ts';
+
+/** Lines in, result and error lines out, both in the order of the input. Pure apart from `run`. */
+export async function runChunk(chunk: Chunk, signature: Signature, maxSize: number, run: Run): Promise<Omit<ChunkResult, 'elapsedMs'>> {
+  const outcomes = new Array<string | ItemError>(chunk.starts.length);
+  const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
+  let first = 0;
+  for (const end of chunk.groups) {
+    const entries: Entry[] = [];
+    for (let slot = first; slot < end; slot++) {
+      try {
+        entries.push({ slot, item: parseItem(lineOf(chunk, whole, slot), signature), origin: originOf(chunk, slot) });
+      } catch (error) {
+        if (!(error instanceof ItemError)) throw error;
+        outcomes[slot] = error;
+      }
+    }
+    for (const batch of batchesOf(entries, signature, maxSize)) {
+      await runBatch(batch, signature, run, ({ slot }, outcome) => {
+        outcomes[slot] = outcome;
+      });
+    }
+    first = end;
+  }
+  return join(chunk, outcomes);
+}
+
+function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
+  const tooLong = chunk.tooLong[slot] as number;
+  if (tooLong > 0) throw new ItemError('LineTooLong', `the line has ${tooLong} bytes, the limit is ${maxLineBytes}`);
+  const line = whole.subarray(chunk.starts[slot], chunk.ends[slot]);
+  if (!isUtf8(line)) throw new ItemError('InvalidUtf8', 'the line is not valid UTF-8');
+  return line.toString('utf8');
+}
+
+function originOf({ file, files, lines, offsets }: Chunk, slot: number): Origin {
+  return { file: files[file[slot] as number] as string, line: lines[slot] as number, offset: offsets[slot] as number };
+}
+
+function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs'> {
+  const results: string[] = [];
+  const errors: string[] = [];
+  let firstError: string | undefined;
+  outcomes.forEach((outcome, slot) => {
+    if (typeof outcome === 'string') {
+      results.push(outcome);
+      return;
+    }
+    const origin = originOf(chunk, slot);
+    errors.push(formatError(outcome, origin));
+    const place = origin.line > 0 ? `${origin.file}:${origin.line}` : `${origin.file} at byte ${origin.offset}`;
+    firstError ??= shorten(`${place}: ${outcome.code}: ${outcome.message}`, 300);
+  });
+  return {
+    results: encode(results),
+    errors: encode(errors),
+    succeeded: results.length,
+    failed: errors.length,
+    ...(firstError === undefined ? {} : { firstError }),
+  };
+}
+
+/** In a buffer of its own: Node's small buffers share one, which must not be transferred. */
+function encode(lines: readonly string[]): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(lines.join(''));
+}

@@ -1,0 +1,73 @@
+import { type Elements, traits } from './dtypes.ts';
+import { ItemError } from './item-error.ts';
+import { formatFloat16, formatFloat32, formatFloat64 } from './numbers.ts';
+import type { Port } from './signature.ts';
+import { sizeOf } from './tensors.ts';
+
+/** One output of a batch: `data` holds the rows of all items, `dims` is the shape of one. */
+export interface Output {
+  port: Port;
+  dims: readonly number[];
+  data: Elements;
+}
+
+/** Where an item came from, for items without an id and for error lines. `line` is 0 where it is not known. */
+export interface Origin {
+  file: string;
+  line: number;
+  offset: number;
+}
+
+/**
+ * `{"id": …, "outputs": {name: nested values}}` and a line end. An item without an id is named by `file` and `line`
+ * (`offset` where the line is not known). Throws ItemError for NaN and infinities, which JSON cannot carry.
+ */
+export function formatResult(id: string | undefined, origin: Origin, outputs: readonly Output[], row: number): string {
+  const head = id === undefined ? formatOrigin(origin, origin.line === 0) : `"id":${id}`;
+  const values = outputs.map(({ port, dims, data }) => {
+    const size = sizeOf(dims);
+    const text = formatNested(formatterOf(port, data), dims, 0, row * size);
+    return `${JSON.stringify(port.name)}:${text}`;
+  });
+  return `{${head},"outputs":{${values.join(',')}}}\n`;
+}
+
+/** `{"id": …, "file": …, "line": …, "offset": …, "code": …, "message": …}` and a line end. */
+export function formatError(error: ItemError, origin: Origin): string {
+  const id = error.id === undefined ? '' : `"id":${error.id},`;
+  return `{${id}${formatOrigin(origin, true)},"code":"${error.code}","message":${JSON.stringify(error.message)}}\n`;
+}
+
+function formatOrigin({ file, line, offset }: Origin, withOffset: boolean): string {
+  const parts = [`"file":${JSON.stringify(file)}`];
+  if (line > 0) parts.push(`"line":${line}`);
+  if (withOffset) parts.push(`"offset":${offset}`);
+  return parts.join(',');
+}
+
+type Formatter = (at: number) => string;
+
+function formatNested(format: Formatter, dims: readonly number[], axis: number, at: number): string {
+  if (axis === dims.length) return format(at);
+  const size = dims[axis] as number;
+  const stride = sizeOf(dims.slice(axis + 1));
+  let text = '[';
+  for (let i = 0; i < size; i++) {
+    if (i > 0) text += ',';
+    text += axis === dims.length - 1 ? format(at + i) : formatNested(format, dims, axis + 1, at + i * stride);
+  }
+  return `${text}]`;
+}
+
+function formatterOf({ name, dtype }: Port, data: Elements): Formatter {
+  const { kind } = traits[dtype];
+  if (kind === 'string') return (at) => JSON.stringify((data as string[])[at]);
+  if (kind === 'bool') return (at) => ((data as Uint8Array)[at] ? 'true' : 'false');
+  if (kind !== 'float') return (at) => String(data[at]);
+  const format = dtype === 'float32' ? formatFloat32 : dtype === 'float16' ? formatFloat16 : formatFloat64;
+  return (at) => {
+    const value = data[at] as number;
+    if (!Number.isFinite(value)) throw new ItemError('NonFiniteOutput', `outputs.${name}: the model gave ${value}`);
+    return format(value);
+  };
+}

@@ -1,0 +1,18 @@
+export type ItemErrorCode =
+  | 'InvalidJson'
+  | 'InvalidUtf8'
+  | 'InvalidItem'
+  | 'LineTooLong'
+  | 'NonFiniteOutput'
+  | 'InferenceFailed';
+
+/** One item cannot be done; the others go on. `id` is the item's id as JSON text, where it is known. */
+export class ItemError extends Error {
+  readonly code: ItemErrorCode;
+  id?: string;
+
+  constructor(code: ItemErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

@@ -1,0 +1,81 @@
+import { accessSync, existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import type { WorkerSpec } from '../contract.ts';
+import { FatalError, messageOf, shorten } from '../fatal.ts';
+import { SessionPool, SessionRefused } from './pool.ts';
+import type { Provider } from './session.ts';
+
+export interface OpenPoolOptions {
+  model: WorkerSpec['model'];
+  /** Real path of the model file. */
+  file: string;
+  maxSize: number;
+  sessions: number;
+  onCrash: (error: Error) => void;
+}
+
+export interface OpenedPool {
+  pool: SessionPool;
+  /** Why `auto` did not take the GPU that is there. */
+  warning?: string;
+}
+
+/**
+ * Opens the model as `accelerator` says: `cuda` or nothing, `cpu`, or `auto`: CUDA where there is a GPU, else CPU.
+ * Throws FatalError ModelInvalid or AcceleratorUnavailable.
+ */
+export async function openPool(options: OpenPoolOptions): Promise<OpenedPool> {
+  const { accelerator, path } = options.model;
+  const wanted = accelerator === 'cuda' || (accelerator === 'auto' && hasGpu());
+  if (!wanted) return { pool: await openOnCpu(options) };
+  try {
+    return { pool: await open(options, 'cuda') };
+  } catch (error) {
+    if (!(error instanceof SessionRefused)) throw error;
+    // Whatever CUDA says, a model that is bad is bad everywhere.
+    const pool = await openOnCpu(options);
+    const reason = causeOf(error, options.file);
+    if (accelerator === 'auto') return { pool, warning: shorten(`running on CPU although a GPU is there: ${reason}`, 300) };
+    await pool.close(5_000);
+    throw new FatalError(
+      'AcceleratorUnavailable',
+      `workers.accelerator is "cuda", but "${path}" cannot be opened with CUDA: ${reason}; use an image with the CUDA libraries on a GPU node, or accelerator auto`,
+    );
+  }
+}
+
+async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
+  try {
+    return await open(options, 'cpu');
+  } catch (error) {
+    if (!(error instanceof SessionRefused)) throw error;
+    throw new FatalError('ModelInvalid', `model.path "${options.model.path}" is not a usable ONNX model: ${causeOf(error, options.file)}`);
+  }
+}
+
+async function open({ file, maxSize, sessions, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+  // One GPU takes one session; more would only divide its memory.
+  return await SessionPool.open({ model: file, provider, maxSize, sessions: provider === 'cuda' ? 1 : sessions }, onCrash);
+}
+
+/** ONNX Runtime's message without the path that it repeats. */
+function causeOf(error: unknown, file: string): string {
+  const text = messageOf(error).replaceAll(file, 'the model').replace(/^Load model from the model failed:/, '');
+  return shorten(text, 400);
+}
+
+function hasGpu(): boolean {
+  const binding = dirname(createRequire(import.meta.url).resolve('onnxruntime-node'));
+  const libraries = join(binding, '..', 'bin', 'napi-v6', process.platform, process.arch, 'libonnxruntime_providers_cuda.so');
+  return existsSync(libraries) || canOpen('/dev/nvidiactl');
+}
+
+function canOpen(device: string): boolean {
+  try {
+    accessSync(device);
+    return true;
+  } catch {
+    return false;
+  }
+}

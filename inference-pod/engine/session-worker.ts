@@ -1,0 +1,62 @@
+/**
+ * The thread of one session. ONNX Runtime's `run` blocks its thread, so nothing else lives here. It must never be
+ * terminated from outside: that aborts the process when a run is in flight. It leaves when told to, between two runs.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { messageOf } from '../fatal.ts';
+import type { Chunk, ChunkResult } from '../reading/chunk.ts';
+import { RunStopped } from './batch.ts';
+import { runChunk } from './chunk-runner.ts';
+import { openSession, type Provider } from './session.ts';
+import type { Signature } from './signature.ts';
+
+export interface SessionOptions {
+  model: string;
+  provider: Provider;
+  maxSize: number;
+  /** Int32; not 0 once no further run may begin. */
+  stop: SharedArrayBuffer;
+}
+
+export type ToSession = { kind: 'run'; id: number; chunk: Chunk } | { kind: 'close' };
+export type FromSession =
+  | { kind: 'ready'; signature: Signature }
+  | { kind: 'refused'; message: string }
+  | { kind: 'done'; id: number; result: ChunkResult }
+  | { kind: 'stopped'; id: number }
+  | { kind: 'crashed'; id: number; message: string };
+
+const { model, provider, maxSize, stop } = workerData as SessionOptions;
+const stopped = new Int32Array(stop);
+if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
+const port = parentPort;
+const send = (message: FromSession, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
+
+try {
+  const { signature, run } = await openSession(model, provider);
+  let last: Promise<void> = Promise.resolve();
+  port.on('message', (message: ToSession) => {
+    if (message.kind === 'close') {
+      port.close();
+      return;
+    }
+    last = last.then(() => answer(message.id, message.chunk));
+  });
+  const runUnlessStopped: typeof run = async (feeds) => {
+    if (Atomics.load(stopped, 0) !== 0) throw new RunStopped('stopped');
+    return await run(feeds);
+  };
+  const answer = async (id: number, chunk: Chunk): Promise<void> => {
+    const started = performance.now();
+    try {
+      const result = { ...(await runChunk(chunk, signature, maxSize, runUnlessStopped)), elapsedMs: performance.now() - started };
+      send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
+    } catch (error) {
+      if (error instanceof RunStopped) send({ kind: 'stopped', id });
+      else send({ kind: 'crashed', id, message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    }
+  };
+  send({ kind: 'ready', signature });
+} catch (error) {
+  send({ kind: 'refused', message: messageOf(error) });
+}

@@ -1,0 +1,47 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { Run } from './batch.ts';
+import type { Elements } from './dtypes.ts';
+import { type Signature, signatureOf } from './signature.ts';
+
+export type Provider = 'cpu' | 'cuda';
+
+export interface Session {
+  signature: Signature;
+  run: Run;
+}
+
+/**
+ * Throws ONNX Runtime's error, or UnusableModel. One thread per session and no spinning: the pool has as many sessions
+ * as the container has CPUs, and one thread also makes sums come out in one order.
+ */
+export async function openSession(model: string, provider: Provider): Promise<Session> {
+  const session = await InferenceSession.create(model, {
+    executionProviders: provider === 'cuda' ? [{ name: 'cuda', deviceId: 0 }, 'cpu'] : ['cpu'],
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    logSeverityLevel: 3,
+    extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+  });
+  const signature = signatureOf(session.inputMetadata, session.outputMetadata);
+  const run: Run = async (inputs) => {
+    const feeds: Record<string, Tensor> = {};
+    inputs.forEach(({ dims, data }, index) => {
+      const port = signature.inputs[index] as Signature['inputs'][number];
+      feeds[port.name] = new Tensor(port.dtype, data as Float32Array, dims) as Tensor;
+    });
+    const answers = await session.run(feeds);
+    return signature.outputs.map(({ name, dtype }) => {
+      const answer = answers[name] as Tensor;
+      return { dims: answer.dims, data: elementsOf(dtype, answer.data) };
+    });
+  };
+  return { signature, run };
+}
+
+/** ONNX Runtime gives float16 as raw 16-bit words on some versions. */
+function elementsOf(dtype: string, data: Tensor.DataType): Elements {
+  if (dtype === 'float16' && data instanceof Uint16Array) return new Float16Array(data.buffer, data.byteOffset, data.length);
+  return data as Elements;
+}

@@ -1,0 +1,45 @@
+import { type HealthServer, serveHealth } from '../kit/http.ts';
+import { counter, createRegistry, gauge } from '../kit/metrics.ts';
+import type { ItemCounts } from './contract.ts';
+
+/** What the metrics show of a running worker. */
+export interface Vitals {
+  loaded: boolean;
+  leases: number;
+  itemsPerSecond: number;
+  reachable: boolean;
+}
+
+export interface Health {
+  countItems(items: ItemCounts): void;
+  close(): Promise<void>;
+}
+
+/** /healthz: the main loop is alive. /readyz: the model is loaded. /metrics: `millrace_worker_*`. Port 0: no server. */
+export async function startHealth(port: number, vitals: () => Vitals): Promise<Health> {
+  const registry = createRegistry();
+  const items = counter(registry, {
+    name: 'millrace_worker_items_total',
+    help: 'Items that this worker made durable, by outcome.',
+    labels: ['outcome'],
+  });
+  const show = (name: string, help: string, value: () => number): void => {
+    gauge(registry, { name: `millrace_worker_${name}`, help, collect: (metric) => metric.set(value()) });
+  };
+  show('leases', 'Leases that this worker holds.', () => vitals().leases);
+  show('items_per_second', 'Items made durable per second, over the last 15 seconds.', () => vitals().itemsPerSecond);
+  show('model_loaded', '1 when the model is loaded.', () => Number(vitals().loaded));
+  show('sync_up', '1 when the last sync was answered.', () => Number(vitals().reachable));
+  let server: HealthServer | undefined;
+  if (port > 0) {
+    const ready = { model: () => (vitals().loaded ? undefined : 'the model is not loaded yet') };
+    server = await serveHealth({ port, registry, ready });
+  }
+  return {
+    countItems: ({ succeeded, failed }) => {
+      items.inc({ outcome: 'succeeded' }, succeeded);
+      items.inc({ outcome: 'failed' }, failed);
+    },
+    close: async () => server?.close(),
+  };
+}

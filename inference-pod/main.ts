@@ -1,0 +1,95 @@
+/** The inference worker: reads its work from the sync server, runs the model, stores results. See contract.ts. */
+import { writeFileSync } from 'node:fs';
+import { systemClock } from '../kit/clock.ts';
+import { createLog } from '../kit/log.ts';
+import { readConfig, readEarlyConfig } from './config.ts';
+import { exitCodes, type Fatal, fatalExitCodes } from './contract.ts';
+import { FatalError, messageOf } from './fatal.ts';
+import { startHealth } from './health.ts';
+import { Runner, type Workplace } from './runner.ts';
+import { SyncClient } from './sync-client.ts';
+import { openWorkplace } from './workplace.ts';
+
+/** A session in the middle of a run cannot be stopped, and `process.exit` would abort: this long it may take … */
+const leaveMs = 2_000;
+/** … and this long when the exit code says something to the kubelet, which a kill would hide. */
+const leaveInPeaceMs = 60_000;
+
+const early = readEarlyConfig();
+const log = createLog('millrace-worker', early.logLevel);
+let opened: Workplace | undefined;
+
+try {
+  process.exitCode = await work();
+} catch (error) {
+  if (error instanceof FatalError) {
+    process.exitCode = fatalExitCodes[error.code];
+    tellFatal({ code: error.code, message: error.message });
+  } else {
+    process.exitCode = exitCodes.crashed;
+    log.error({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'unexpected error');
+  }
+}
+await leave();
+
+async function work(): Promise<number> {
+  const config = readConfig();
+  const { spec, worker, sessions } = config;
+  log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, sessions }, 'worker started');
+  const crash = Promise.withResolvers<never>();
+  const workplace = openWorkplace({ spec, owner: worker.incarnation, sessions, log, onCrash: crash.reject });
+  workplace.then(
+    (ready) => {
+      opened = ready;
+    },
+    () => undefined,
+  );
+  const client = new SyncClient(config.sync);
+  const runner = new Runner({
+    worker,
+    sessions,
+    client,
+    workplace,
+    clock: systemClock,
+    log,
+    onDurable: (items) => health.countItems(items),
+  });
+  const health = await startHealth(config.healthPort, () => ({
+    loaded: opened !== undefined,
+    leases: runner.leases,
+    itemsPerSecond: runner.itemsPerSecond,
+    reachable: runner.reachable,
+  }));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      runner.drain().catch(crash.reject);
+    });
+  }
+  try {
+    const code = await Promise.race([runner.run(), crash.promise]);
+    if (runner.fatal) tellFatal(runner.fatal);
+    return code;
+  } finally {
+    client.close();
+    await health.close();
+  }
+}
+
+function tellFatal(fatal: Fatal): void {
+  log.error({ code: fatal.code }, fatal.message);
+  if (early.terminationLog === undefined) return;
+  try {
+    writeFileSync(early.terminationLog, JSON.stringify(fatal));
+  } catch (error) {
+    log.warn({ reason: messageOf(error) }, 'the termination log could not be written');
+  }
+}
+
+async function leave(): Promise<never> {
+  const idle = opened === undefined || (await opened.pool.close(process.exitCode === exitCodes.drained ? leaveMs : leaveInPeaceMs));
+  log.info({ exitCode: process.exitCode }, 'worker ended');
+  if (idle) process.exit();
+  // All that is done is durable. SIGKILL, since leaving a run any other way is an abort with a core dump.
+  process.kill(process.pid, 'SIGKILL');
+  return await new Promise<never>(() => undefined);
+}

@@ -1,0 +1,64 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { PlanResult } from '../contract.ts';
+import { createExclusively } from '../durable.ts';
+import { errnoOf } from '../fatal.ts';
+import type { ModelFile } from '../model-file.ts';
+import type { ShardRange } from './cut.ts';
+
+/** A file of the input as it was when the job was planned. */
+export interface PlannedFile {
+  path: string;
+  size: number;
+  mtimeMs: number;
+  sha256?: string;
+}
+
+/** What `shards.json` says: the same for every worker of the job, from the first plan on. */
+export interface Plan {
+  job: string;
+  exact: boolean;
+  items: number;
+  files: readonly PlannedFile[];
+  model: ModelFile;
+  shards: readonly ShardRange[];
+  bytes: number;
+}
+
+interface Stored {
+  v: 1;
+  job: string;
+  exact: boolean;
+  items: number;
+  bytes: number;
+  model: ModelFile;
+  files: readonly PlannedFile[];
+  /** Start and first line of each shard; a shard ends where the next one starts. */
+  shards: readonly (readonly [start: number, line: number])[];
+}
+
+const name = 'shards.json';
+
+/** Undefined when the job has not been planned. */
+export async function readPlan(stateFolder: string): Promise<Plan | undefined> {
+  let text: string;
+  try {
+    text = await readFile(join(stateFolder, name), 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  const { v, shards, ...plan } = JSON.parse(text) as Stored;
+  if (v !== 1) throw new Error(`${name} has version ${String(v)}, expected 1`);
+  return { ...plan, shards: shards.map(([start, line], index) => ({ start, line, end: shards[index + 1]?.[0] ?? plan.bytes })) };
+}
+
+/** False: another worker was first; its plan counts. */
+export async function storePlan(stateFolder: string, plan: Plan, owner: string): Promise<boolean> {
+  const stored: Stored = { v: 1, ...plan, shards: plan.shards.map(({ start, line }) => [start, line]) };
+  return await createExclusively(join(stateFolder, name), [Buffer.from(`${JSON.stringify(stored)}\n`)], owner);
+}
+
+export function planResult({ shards, items, exact, bytes, files }: Plan): PlanResult {
+  return { shards: shards.length, items, exact, bytes, files: files.length };
+}

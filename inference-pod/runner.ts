@@ -1,0 +1,235 @@
+import { pause } from '../kit/backoff.ts';
+import type { Clock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import {
+  exitCodes,
+  type Fatal,
+  fatalExitCodes,
+  type ItemCounts,
+  type Lease,
+  type LeaseReport,
+  leaseKey,
+  PROTOCOL,
+  type SyncRequest,
+  type SyncResponse,
+  type WorkerId,
+  type WorkerLoad,
+} from './contract.ts';
+import type { OpenedPool } from './engine/open-pool.ts';
+import { FatalError } from './fatal.ts';
+import { finishJob } from './finishing/finish.ts';
+import { Gate } from './gate.ts';
+import type { Job } from './job.ts';
+import { type LeaseTask, oneGo } from './lease-task.ts';
+import { planInput } from './planning/plan-input.ts';
+import { Rate } from './rate.ts';
+import { ChunkSize } from './reading/chunk-size.ts';
+import { ShardRun } from './shard-run.ts';
+import type { SyncClient } from './sync-client.ts';
+import { SyncLoop } from './sync-loop.ts';
+
+/** Given at SIGTERM to chunks in work, then again to the batch in work; with the last sync it stays below ten seconds. */
+const drainMs = 3_000;
+const stopMs = 2_000;
+const lastSyncMs = 3_000;
+
+/** What leases need and what takes a while: the output folder and the loaded model. */
+export interface Workplace extends OpenedPool {
+  job: Job;
+}
+
+export interface RunnerOptions {
+  worker: WorkerId;
+  sessions: number;
+  client: SyncClient;
+  /** Rejects with FatalError. */
+  workplace: Promise<Workplace>;
+  clock: Clock;
+  log: Log;
+  onDurable: (items: ItemCounts) => void;
+}
+
+interface Held {
+  lease: Lease;
+  task?: LeaseTask;
+  over: boolean;
+  ended: Promise<void>;
+}
+
+/** Holds the leases that the operator lists, works on them, and reports; ends with an exit code. */
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #loop: SyncLoop;
+  readonly #held = new Map<string, Held>();
+  readonly #gate = new Gate();
+  readonly #chunkSize = new ChunkSize();
+  readonly #rate = new Rate();
+  readonly #ending = Promise.withResolvers<number>();
+  readonly #over = new AbortController();
+  #ready: Workplace | undefined;
+  #ranks = 0;
+  #draining = false;
+  #fatal: Fatal | undefined;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+    this.#loop = new SyncLoop({
+      call: (request, signal) => options.client.call(request, signal),
+      state: () => this.#state(),
+      onAnswer: (answer) => this.#apply(answer),
+      clock: options.clock,
+      log: options.log,
+    });
+  }
+
+  get leases(): number {
+    return this.#held.size;
+  }
+
+  get reachable(): boolean {
+    return this.#loop.reachable;
+  }
+
+  get itemsPerSecond(): number {
+    return this.#rate.perSecond(this.#options.clock.monotonic());
+  }
+
+  /** Resolves with the exit code; rejects with what no part of the program expected. */
+  async run(): Promise<number> {
+    this.#options.workplace.then(
+      (workplace) => {
+        this.#ready = workplace;
+        this.#loop.news();
+      },
+      (error: unknown) => this.#fail(error),
+    );
+    const looping = this.#loop.run(this.#over.signal);
+    try {
+      return await this.#ending.promise;
+    } finally {
+      for (const held of this.#held.values()) this.#stop(held);
+      this.#over.abort();
+      await looping;
+      if (this.#fatal !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
+    }
+  }
+
+  /** SIGTERM: closes the open segments, gives every lease back. Safe to call again. */
+  async drain(): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#options.log.info({ leases: this.#held.size }, 'draining');
+    this.#loop.news();
+    this.#gate.set(true);
+    for (const held of this.#held.values()) held.task?.drain();
+    const ended = Promise.allSettled([...this.#held.values()].map((held) => (held.task ? held.ended : undefined)));
+    const both = new AbortController();
+    const finished = ended.then(() => both.abort());
+    if (await pause(drainMs, both.signal)) {
+      this.#ready?.pool.stop();
+      await pause(stopMs, both.signal);
+    }
+    if (both.signal.aborted) await finished;
+    this.#ending.resolve(exitCodes.drained);
+  }
+
+  #state(): Omit<SyncRequest, 'seq' | 'term'> {
+    return {
+      protocol: PROTOCOL,
+      worker: this.#options.worker,
+      draining: this.#draining,
+      // One more than can be worked on, so that no session waits for the next shard.
+      capacity: this.#draining ? 0 : (this.#ready?.pool.size ?? this.#options.sessions) + 1,
+      leases: [...this.#held.values()].map((held) => this.#report(held)),
+      ...(this.#fatal === undefined ? {} : { fatal: this.#fatal }),
+      load: this.#load(),
+    };
+  }
+
+  #report({ lease, task }: Held): LeaseReport {
+    if (task) return task.report();
+    const state = this.#draining ? 'released' : 'running';
+    return { lease, state, items: { succeeded: 0, failed: 0 }, bytes: { done: 0, total: 0 } };
+  }
+
+  #load(): WorkerLoad {
+    const { user, system } = process.cpuUsage();
+    const warning = this.#ready?.warning;
+    return {
+      itemsPerSecond: this.itemsPerSecond,
+      cpuSeconds: (user + system) / 1e6,
+      rssBytes: process.memoryUsage.rss(),
+      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider }),
+      ...(warning === undefined ? {} : { warning }),
+    };
+  }
+
+  #apply(answer: SyncResponse): void {
+    if (answer.verdict !== 'work') {
+      this.#options.log.info({ verdict: answer.verdict }, 'told to leave');
+      this.#ending.resolve(exitCodes[answer.verdict]);
+      return;
+    }
+    const listed = new Map(answer.leases.map((lease) => [leaseKey(lease), lease]));
+    for (const [key, held] of this.#held) {
+      if (listed.has(key)) continue;
+      this.#stop(held);
+      this.#held.delete(key);
+    }
+    if (this.#draining) return;
+    this.#gate.set(!answer.pause);
+    for (const [key, lease] of listed) if (!this.#held.has(key)) this.#hold(key, lease);
+  }
+
+  #hold(key: string, lease: Lease): void {
+    const held: Held = { lease, over: false, ended: Promise.resolve() };
+    held.ended = this.#work(held).catch((error: unknown) => {
+      if (!held.over) this.#fail(error);
+    });
+    this.#held.set(key, held);
+    this.#options.log.debug({ lease: key }, 'lease taken');
+  }
+
+  async #work(held: Held): Promise<void> {
+    const workplace = await this.#options.workplace;
+    if (held.over || this.#draining) return;
+    this.#rate.start(this.#options.clock.monotonic());
+    held.task = this.#taskOf(held.lease, workplace);
+    await held.task.run();
+    const { state, items } = held.task.report();
+    if (!held.over) this.#options.log.info({ lease: leaseKey(held.lease), state, ...items }, 'lease ended');
+  }
+
+  #taskOf(lease: Lease, { job, pool }: Workplace): LeaseTask {
+    const { clock } = this.#options;
+    const onNews = (): void => this.#loop.news();
+    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(job, signal) }), onNews);
+    if (lease.kind === 'finish') {
+      return oneGo(lease, async (signal) => ({ finish: await finishJob(job, lease.generations, signal) }), onNews);
+    }
+    const onDurable = (items: ItemCounts): void => {
+      this.#rate.add(items.succeeded + items.failed, clock.monotonic());
+      this.#options.onDurable(items);
+    };
+    return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, clock, onDurable, onNews });
+  }
+
+  #stop(held: Held): void {
+    held.over = true;
+    held.task?.stop();
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof FatalError)) {
+      this.#ending.reject(error);
+      return;
+    }
+    this.#fatal ??= { code: error.code, message: error.message };
+    this.#ending.resolve(fatalExitCodes[this.#fatal.code]);
+  }
+
+  /** Why the process ends with a permanent exit code. */
+  get fatal(): Fatal | undefined {
+    return this.#fatal;
+  }
+}

@@ -1,0 +1,36 @@
+import type { FatalCode } from '../../inference-pod/contract.ts';
+
+/** Why a job may not have workers, or not yet: reasons of Reconciling and Stalled, and of Warning events. */
+export type ObstacleReason =
+  | 'NotATenantNamespace'
+  | 'TenantNotReady'
+  | 'TenantTerminating'
+  | 'TenantCordoned'
+  | 'SchedulingNotAllowed'
+  | 'VolumeClaimNotFound'
+  | 'VolumeClaimTerminating'
+  | 'VolumeClaimLost'
+  | 'VolumeClaimReadOnly'
+  | 'ConfigMapNotFound'
+  | 'ConfigMapKeyNotFound'
+  | 'WaitingForQuota'
+  | 'ExceedsQuota'
+  | 'PodRefused'
+  | 'NameTaken';
+
+/** Why worker pods that exist do not run. */
+export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WorkerCrashing';
+
+/** Why a job fails: reasons of FailureTarget and Failed. */
+export type FailureReason =
+  | FatalCode
+  | 'ShardFailed'
+  | 'PlanFailed'
+  | 'FinishFailed'
+  | 'TooManyFailedItems'
+  | 'OutOfMemory'
+  | 'DeadlineExceeded'
+  | 'ImagePullFailed';
+
+/** Reasons of Normal events, and of the warnings that workers tell. */
+export type ProgressReason = 'WorkersCreated' | 'Planned' | 'Suspended' | 'Resumed' | 'Completed' | 'WorkerWarning';

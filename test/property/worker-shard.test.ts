@@ -1,0 +1,167 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { createLog } from '../../kit/log.ts';
+import type { Run } from '../../inference-pod/engine/batch.ts';
+import { runChunk } from '../../inference-pod/engine/chunk-runner.ts';
+import type { Sessions } from '../../inference-pod/engine/pool.ts';
+import { signatureOf } from '../../inference-pod/engine/signature.ts';
+import { finishJob } from '../../inference-pod/finishing/finish.ts';
+import { Gate } from '../../inference-pod/gate.ts';
+import type { Job } from '../../inference-pod/job.ts';
+import { planInput } from '../../inference-pod/planning/plan-input.ts';
+import { UnchangedFiles } from '../../inference-pod/planning/unchanged.ts';
+import { ChunkSize } from '../../inference-pod/reading/chunk-size.ts';
+import { ShardRun } from '../../inference-pod/shard-run.ts';
+
+const signature = signatureOf(
+  [{ name: 'x', isTensor: true, type: 'float32', shape: ['N', 2] }],
+  [{ name: 'y', isTensor: true, type: 'float32', shape: ['N', 2] }],
+);
+
+/** y = x + the size of the batch: a model whose results show at once when batches are cut elsewhere. */
+const batchSensitive: Run = async ([x]) => {
+  const { dims, data } = x as { dims: readonly number[]; data: Float32Array };
+  return [{ dims, data: data.map((value) => value + (dims[0] as number)) }];
+};
+
+/** Sessions on this thread that take `turns` of the event loop for each chunk. */
+function sessions(maxSize: number, turns: () => number): Sessions {
+  let free = 2;
+  return {
+    signature,
+    depth: 2,
+    acquire: async (_rank, signal) => {
+      while (free === 0) {
+        signal.throwIfAborted();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      signal.throwIfAborted();
+      free -= 1;
+      return {
+        giveBack: () => {
+          free += 1;
+        },
+        run: async (chunk) => {
+          for (let turn = turns(); turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve));
+          free += 1;
+          return { ...(await runChunk(chunk, signature, maxSize, batchSensitive)), elapsedMs: turns() * 30 };
+        },
+      };
+    },
+  };
+}
+
+function aJob(folder: string, output: string, maxSize: number): Job {
+  const path = join(folder, output);
+  return {
+    spec: {
+      job: { uid: 'u', namespace: 'n', name: 'j' },
+      model: { root: folder, path: 'm', task: 'tensors', accelerator: 'cpu' },
+      input: { format: 'jsonl', root: folder, path: 'in.jsonl' },
+      output: { root: folder, path: output, overwrite: false },
+      sharding: { targetBytes: 300, maxWorkers: 1 },
+      batching: { maxSize },
+    },
+    owner: `o${Math.random()}`,
+    log: createLog('test', 'silent'),
+    output: path,
+    state: join(path, '.millrace/u'),
+    model: { size: 1, sha256: 'm' },
+    unchanged: new UnchangedFiles(folder),
+  };
+}
+
+interface Attempt {
+  /** Clock steps in milliseconds: large ones make a checkpoint due. */
+  steps: number[];
+  turns: number[];
+  /** Killed after this many turns of the event loop; -1: runs to its end. */
+  killedAfter: number;
+}
+
+async function attempt(job: Job, shard: number, { steps, turns, killedAfter }: Attempt): Promise<boolean> {
+  let now = 0;
+  let step = 0;
+  let turn = 0;
+  const clock = { now: () => now, monotonic: () => (now += steps[step++ % steps.length] as number) };
+  const run = new ShardRun({ kind: 'shard', shard, generation: 0 }, 0, {
+    job,
+    pool: sessions(job.spec.batching.maxSize, () => turns[turn++ % turns.length] as number),
+    gate: new Gate(),
+    chunkSize: new ChunkSize(),
+    clock,
+    onDurable: () => undefined,
+    onNews: () => undefined,
+  });
+  const running = run.run();
+  if (killedAfter >= 0) {
+    for (let left = killedAfter; left > 0; left--) await new Promise((resolve) => setImmediate(resolve));
+    run.stop();
+  }
+  await running;
+  return run.report().state === 'done';
+}
+
+const anAttempt: fc.Arbitrary<Attempt> = fc.record({
+  steps: fc.array(fc.constantFrom(1, 50, 400, 2_000), { minLength: 1, maxLength: 6 }),
+  turns: fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 6 }),
+  killedAfter: fc.integer({ min: -1, max: 60 }),
+});
+
+const line = fc.oneof(
+  { weight: 6, arbitrary: fc.tuple(fc.integer(), fc.integer({ min: -99, max: 99 })).map(([id, x]) => `{"id":${id},"inputs":{"x":[${x},1]}}`) },
+  fc.constant(''),
+  fc.constant('{"id":"bad","inputs":{"x":[1]}}'),
+  fc.constant('no json'),
+);
+
+async function complete(job: Job, attempts: readonly Attempt[], side: number): Promise<string[]> {
+  const plan = await planInput(job, new AbortController().signal);
+  const forever: Attempt = { steps: [100], turns: [0], killedAfter: -1 };
+  for (let shard = 0; shard < plan.shards; shard++) {
+    for (let first = 0; first < attempts.length; first += side) {
+      const together = attempts.slice(first, first + side);
+      await Promise.all(together.map((one) => attempt({ ...job, owner: `o${Math.random()}` }, shard, one)));
+    }
+    expect(await attempt(job, shard, forever)).toBe(true);
+  }
+  const generations = plan.shards === 0 ? [] : [{ shards: plan.shards === 1 ? '0' : `0-${plan.shards - 1}`, generation: 0 }];
+  const finishers = [job, { ...job, owner: `o${Math.random()}` }];
+  const results = await Promise.all(finishers.slice(0, side).map((one) => finishJob(one, generations, new AbortController().signal)));
+  for (const result of results) expect(result).toEqual(results[0]);
+  return await Promise.all(['results.jsonl', 'errors.jsonl', 'manifest.json'].map((name) => readFile(join(job.output, name), 'utf8')));
+}
+
+describe('the stored result of a job', () => {
+  test('is the same for any interruptions, checkpoints, speeds and writers side by side', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(line, { maxLength: 60 }),
+        fc.integer({ min: 1, max: 7 }),
+        fc.array(anAttempt, { maxLength: 6 }),
+        fc.integer({ min: 1, max: 3 }),
+        async (lines, maxSize, attempts, side) => {
+          const folder = mkdtempSync(join(tmpdir(), 'millrace-shard-'));
+          try {
+            writeFileSync(join(folder, 'in.jsonl'), lines.join('\n'));
+            for (const output of ['quiet', 'rough']) mkdirSync(join(folder, output));
+            const quiet = await complete(aJob(folder, 'quiet', maxSize), [], 1);
+            const rough = await complete(aJob(folder, 'rough', maxSize), attempts, side);
+            expect(rough).toEqual(quiet);
+            const items = lines.filter((text) => text !== '');
+            const bad = items.filter((text) => !text.includes(',1]'));
+            expect(quiet[0]?.split('\n').length).toBe(items.length - bad.length + 1);
+            expect(quiet[1]?.split('\n').length).toBe(bad.length + 1);
+          } finally {
+            rmSync(folder, { recursive: true, force: true });
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  }, 120_000);
+});
