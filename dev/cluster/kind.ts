@@ -35,10 +35,16 @@ async function describe(name: string): Promise<Cluster> {
   return { name, kubeconfig: join(dir, 'kubeconfig'), sharedDir: join(dir, 'shared'), nodes: nodeNames(name), ...(await ensureClients()) };
 }
 
-/** The state of each node container, as Docker names it: running, exited, … Missing ones are left out. */
-async function containers(cluster: Cluster): Promise<Map<string, string>> {
-  const out = await docker(['ps', '--all', '--filter', `label=io.x-k8s.kind.cluster=${cluster.name}`, '--format', '{{.Names}} {{.State}}'], { timeout: 20_000 });
-  return new Map(out.split('\n').filter(Boolean).map((line) => line.split(' ') as [string, string]));
+type Container = { state: string; started: Date };
+
+/** The node containers that exist, with their state as Docker names it: running, exited, … */
+async function containers(cluster: Cluster): Promise<Map<string, Container>> {
+  const format = '{{.Name}} {{.State.Status}} {{.State.StartedAt}}';
+  const { stdout } = await sh('docker', ['container', 'inspect', '--format', format, ...cluster.nodes], { okCodes: [0, 1], timeout: 20_000 });
+  return new Map(stdout.split('\n').filter((line) => line.startsWith('/')).map((line) => {
+    const [name = '', state = '', started = ''] = line.slice(1).split(' ');
+    return [name, { state, started: new Date(started) }];
+  }));
 }
 
 /** Runs kubectl against the cluster; returns its standard output. */
@@ -51,25 +57,25 @@ type WorkloadList = { items: { kind: string; metadata: { name: string }; status:
 
 type LeaseList = { items: { metadata: { name: string }; spec: { renewTime?: string } }[] };
 
-/**
- * Why the cluster can't be used yet, or undefined when all nodes are ready and the network and DNS work on them.
- * @param since the nodes were started then: what they reported before says nothing
- */
-async function unready(cluster: Cluster, since?: Date): Promise<string | undefined> {
+/** Why the cluster can't be used yet, or undefined when all nodes are ready and the network and DNS work on them. */
+async function unready(cluster: Cluster): Promise<string | undefined> {
+  const found = await containers(cluster);
+  const stopped = cluster.nodes.filter((node) => found.get(node)?.state !== 'running');
+  if (stopped.length > 0) return `nodes not running: ${stopped.join(', ')}`;
   const get = async <T>(...args: string[]): Promise<T> =>
     JSON.parse(await kubectl(cluster, ['get', ...args, '--output=json', '--request-timeout=5s'], { timeout: 10_000 })) as T;
   try {
-    const [nodes, system] = await Promise.all([get<NodeList>('nodes'), get<WorkloadList>('daemonsets,deployments', '--namespace=kube-system')]);
+    const [nodes, leases, system] = await Promise.all([get<NodeList>('nodes'), get<LeaseList>('leases', '--namespace=kube-node-lease'),
+      get<WorkloadList>('daemonsets,deployments', '--namespace=kube-system')]);
     const ready = nodes.items
       .filter((node) => node.status.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True'))
       .map((node) => node.metadata.name);
     const waiting = cluster.nodes.filter((node) => !ready.includes(node));
     if (waiting.length > 0) return `nodes not ready: ${waiting.join(', ')}`;
-    if (since !== undefined) {
-      const leases = await get<LeaseList>('leases', '--namespace=kube-node-lease');
-      const silent = cluster.nodes.filter((node) => !leases.items.some(({ metadata, spec }) => metadata.name === node && new Date(spec.renewTime ?? 0) > since));
-      if (silent.length > 0) return `nodes silent since their start: ${silent.join(', ')}`;
-    }
+    // A node that was stopped and started again still has the conditions of before.
+    const renewed = new Map(leases.items.map(({ metadata, spec }) => [metadata.name, new Date(spec.renewTime ?? 0)]));
+    const silent = cluster.nodes.filter((node) => (renewed.get(node) ?? 0) < (found.get(node)?.started ?? 0));
+    if (silent.length > 0) return `nodes silent since they were started: ${silent.join(', ')}`;
     const starting = system.items
       .filter(({ kind, status }) => (kind === 'DaemonSet' ? (status.numberReady ?? 0) < (status.desiredNumberScheduled ?? 1) : (status.availableReplicas ?? 0) < 1))
       .map((workload) => workload.metadata.name);
@@ -80,9 +86,9 @@ async function unready(cluster: Cluster, since?: Date): Promise<string | undefin
   }
 }
 
-async function becomesReady(cluster: Cluster, limit: number, since?: Date): Promise<string | undefined> {
+async function becomesReady(cluster: Cluster, limit: number): Promise<string | undefined> {
   for (const deadline = Date.now() + limit; ; await sleep(500)) {
-    const why = await unready(cluster, since);
+    const why = await unready(cluster);
     if (why === undefined || Date.now() > deadline) return why;
   }
 }
@@ -106,14 +112,12 @@ async function revived(cluster: Cluster): Promise<boolean> {
   const states = await containers(cluster);
   if (states.size === 0 || !cluster.nodes.every((node) => states.has(node)) || !existsSync(cluster.sharedDir)) return false;
   if (!existsSync(cluster.kubeconfig)) await sh(cluster.kind, ['export', 'kubeconfig', '--name', cluster.name, '--kubeconfig', cluster.kubeconfig]);
-  if (cluster.nodes.every((node) => states.get(node) === 'running') && (await unready(cluster)) === undefined) return true;
+  if ((await unready(cluster)) === undefined) return true;
   try {
     await step(`bring cluster ${cluster.name} back`, async () => {
-      const stopped = cluster.nodes.some((node) => states.get(node) !== 'running');
-      const since = stopped ? new Date() : undefined;
-      for (const node of cluster.nodes.filter((name) => states.get(name) === 'paused')) await docker(['unpause', node]);
+      for (const node of cluster.nodes.filter((name) => states.get(name)?.state === 'paused')) await docker(['unpause', node]);
       await docker(['start', ...cluster.nodes], { timeout: 60_000 });
-      const why = await becomesReady(cluster, 90_000, since);
+      const why = await becomesReady(cluster, 90_000);
       if (why !== undefined) throw new StepError(`cluster ${cluster.name}`, why, 'it will be made anew');
     });
     return true;
@@ -162,8 +166,7 @@ export async function clusterStatus(): Promise<string> {
   const cluster = await describe(clusterName());
   const states = await containers(cluster);
   if (states.size === 0) return `cluster ${cluster.name}: does not exist (dev/run cluster up makes it)`;
-  const stopped = cluster.nodes.filter((node) => states.get(node) !== 'running');
-  const why = stopped.length > 0 ? `nodes not running: ${stopped.join(', ')}` : existsSync(cluster.kubeconfig) ? await unready(cluster) : 'its kubeconfig is missing';
-  return [`cluster ${cluster.name}: ${why ?? 'ready'}`, ...cluster.nodes.map((node) => `  ${node}: ${states.get(node) ?? 'missing'}`),
+  const why = existsSync(cluster.kubeconfig) ? await unready(cluster) : 'its kubeconfig is missing';
+  return [`cluster ${cluster.name}: ${why ?? 'ready'}`, ...cluster.nodes.map((node) => `  ${node}: ${states.get(node)?.state ?? 'missing'}`),
     `  export KUBECONFIG=${cluster.kubeconfig}`, `  kubectl: ${cluster.kubectl}`].join('\n');
 }

@@ -318,16 +318,21 @@ export class KubeClient {
     return (await this.#apply(kind, object, options, call, 'status')).body as Stored<T>;
   }
 
-  #apply(kind: Kind, object: KubeObject, options: ApplyOptions, call: Call, subresource?: string): Promise<Answer> {
-    return this.#send({
-      method: 'PATCH',
-      path: pathOf(kind, object.metadata, subresource),
-      query: { fieldManager: options.fieldManager, force: options.force ?? true, fieldValidation: 'Strict' },
-      body: object,
-      contentType: 'application/apply-patch+yaml',
-      idempotent: true,
-      call,
-    });
+  async #apply(kind: Kind, object: KubeObject, options: ApplyOptions, call: Call, subresource?: string): Promise<Answer> {
+    const path = pathOf(kind, object.metadata, subresource);
+    try {
+      return await this.#send({
+        method: 'PATCH',
+        path,
+        query: { fieldManager: options.fieldManager, force: options.force ?? true, fieldValidation: 'Strict' },
+        body: object,
+        contentType: 'application/apply-patch+yaml',
+        idempotent: true,
+        call,
+      });
+    } catch (error) {
+      throw error instanceof KubeError ? applyError(error, { method: 'PATCH', path }) : error;
+    }
   }
 
   async jsonPatch<T extends KubeObject>(kind: Kind, at: At, patch: JsonPatch, call: Call = {}): Promise<Stored<T>> {
@@ -474,6 +479,21 @@ export class KubeClient {
     const message = code === '' || text.includes(code) ? text : `${text} (${code})`;
     return new KubeError({ code: 0, reason: 'NetworkError', message, cause: error }, request);
   }
+}
+
+/**
+ * Two answers to an apply that do not say what they mean (seen on 1.36): another UID comes as 422 on an immutable field,
+ * a field that the schema lacks as 500.
+ */
+function applyError(error: KubeError, request: { method: string; path: string }): KubeError {
+  const message = error.detail;
+  if (error.code === 422 && message.includes('metadata.uid: Invalid value') && message.includes('immutable')) {
+    return new KubeError({ code: 409, reason: 'Conflict', message, cause: error }, request);
+  }
+  if (error.code === 500 && message.startsWith('failed to create typed patch object')) {
+    return new KubeError({ code: 400, reason: 'BadRequest', message, cause: error }, request);
+  }
+  return error;
 }
 
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

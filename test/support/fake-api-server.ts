@@ -549,7 +549,8 @@ export class FakeApiServer {
     const body = clone(request.body) as FakeObject;
     const { uid } = body.metadata;
     if (uid !== undefined && uid !== stored?.metadata.uid) {
-      throw new Refused(409, 'Conflict', `Precondition failed: UID in precondition: ${uid}`);
+      if (stored === undefined) throw new Refused(409, 'Conflict', `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`);
+      throw new Refused(422, 'Invalid', `metadata.uid: Invalid value: "${uid}": field is immutable`);
     }
     const { apiVersion, kind, metadata, ...rest } = body;
     const { name, namespace: _namespace, uid: _uid, resourceVersion: _version, ...meta } = metadata;

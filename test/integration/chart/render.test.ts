@@ -38,7 +38,7 @@ async function render(values: object = {}, release = 'millrace'): Promise<Render
 const one = (objects: Rendered[], kind: string, name?: string): Rendered => {
   const found = objects.filter((object) => object.kind === kind && (name === undefined || object.metadata.name === name));
   expect(found).toHaveLength(1);
-  return found[0]!;
+  return found[0] as Rendered;
 };
 
 async function configOf(objects: Rendered[]): Promise<ReturnType<typeof loadConfig>> {
@@ -57,8 +57,8 @@ describe('the chart', () => {
       const objects = await render({}, release);
       const config = await configOf(objects);
       one(objects, 'Service', config.syncServiceName);
-      const labels = (one(objects, 'Deployment').spec?.['template'] as Rendered).metadata.labels;
-      expect(labels).toMatchObject(config.operatorLabels);
+      const { template } = one(objects, 'Deployment').spec as { template: Rendered };
+      expect(template.metadata.labels).toMatchObject(config.operatorLabels);
       expect(config).toMatchObject({ workerImage: 'millrace/inference-pod:0.1.0', syncPort: 9443, caSecret: { create: true }, logLevel: 'info' });
     }
   });
@@ -88,7 +88,8 @@ describe('the chart', () => {
   });
 
   it('runs the operator confined: not root, nothing to write, no capabilities, bounded', async () => {
-    const pod = (one(await render(), 'Deployment').spec?.['template'] as { spec: { securityContext: object; containers: object[] } }).spec;
+    const { template } = one(await render(), 'Deployment').spec as { template: { spec: { securityContext: object; containers: object[] } } };
+    const pod = template.spec;
     expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } });
     expect(pod.containers[0]).toMatchObject({
       securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },

@@ -1,6 +1,6 @@
 /**
  * The same parts against a real API server, whose rules the fake one only copies. Runs when MILLRACE_TEST_KUBECONFIG
- * names a kubeconfig with full rights; works in a namespace of its own and removes it.
+ * names a kubeconfig with full rights of a cluster that has our CRDs; works in a namespace of its own and removes it.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -94,6 +94,14 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     expect(isConflict(await rejection(client.apply(kinds.ConfigMap, other, options)))).toBe(true);
     const status = { apiVersion: 'v1', kind: 'Pod', metadata: { namespace, name: 'none', uid: 'u' }, status: {} };
     expect(isNotFound(await rejection(client.applyStatus(kinds.Pod, status, options)))).toBe(true);
+  });
+
+  it('apply of a field that the schema lacks is a bad request', async () => {
+    const job = { apiVersion: 'millrace.dev/v1alpha1', kind: 'BatchJob', metadata: { namespace, name: 'j' }, spec: { wrong: 1 } };
+    expect(await rejection(client.apply(kinds.BatchJob, job, { fieldManager: 'm' }))).toMatchObject({
+      code: 400,
+      reason: 'BadRequest',
+    });
   });
 
   it('finalizers come and go, and a stale look is a conflict', async () => {
