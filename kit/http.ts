@@ -17,6 +17,8 @@ export interface HealthServerOptions {
   live?: Record<string, Check>;
   /** /healthz fails while the running mean of the event loop's delay is above this. Default 2,000 ms. */
   maxLagMs?: number;
+  /** A check that takes longer has failed. Default 2,000 ms. */
+  checkTimeoutMs?: number;
 }
 
 export interface HealthServer {
@@ -24,7 +26,6 @@ export interface HealthServer {
   close(): Promise<void>;
 }
 
-const CHECK_TIMEOUT_MS = 2_000;
 const LAG_PERIOD_MS = 500;
 
 /**
@@ -43,10 +44,10 @@ export function watchEventLoopLag(periodMs = LAG_PERIOD_MS): { lagMs(): number; 
   return { lagMs: () => mean, close: () => clearInterval(timer) };
 }
 
-async function runCheck(check: Check): Promise<string | undefined> {
+async function runCheck(check: Check, timeoutMs: number): Promise<string | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<string>((resolve) => {
-    timer = setTimeout(() => resolve(`no answer within ${CHECK_TIMEOUT_MS} ms`), CHECK_TIMEOUT_MS);
+    timer = setTimeout(() => resolve(`no answer within ${timeoutMs} ms`), timeoutMs);
   });
   try {
     return await Promise.race([Promise.resolve(check()), late]);
@@ -57,12 +58,14 @@ async function runCheck(check: Check): Promise<string | undefined> {
   }
 }
 
-async function runAll(checks: Record<string, Check>): Promise<{ ok: boolean; text: string }> {
+async function runAll(checks: Record<string, Check>, timeoutMs: number): Promise<{ ok: boolean; text: string }> {
   const results = await Promise.all(
-    Object.entries(checks).map(async ([name, check]) => ({ name, problem: await runCheck(check) })),
+    Object.entries(checks).map(async ([name, check]) => ({ name, problem: await runCheck(check, timeoutMs) })),
   );
   const ok = results.every(({ problem }) => problem === undefined);
-  const lines = results.map(({ name, problem }) => (problem === undefined ? `[+]${name} ok` : `[-]${name} failed: ${problem}`));
+  const lines = results.map(({ name, problem }) =>
+    problem === undefined ? `[+]${name} ok` : `[-]${name} failed: ${problem}`,
+  );
   return { ok, text: `${[...lines, ok ? 'ok' : 'failed'].join('\n')}\n` };
 }
 
@@ -72,7 +75,9 @@ export async function serveHealth(options: HealthServerOptions): Promise<HealthS
   const maxLagMs = options.maxLagMs ?? 2_000;
   const live: Record<string, Check> = {
     'event-loop': () =>
-      lag.lagMs() > maxLagMs ? `the event loop is ${Math.round(lag.lagMs())} ms behind, at most ${maxLagMs} is allowed` : undefined,
+      lag.lagMs() > maxLagMs
+        ? `the event loop is ${Math.round(lag.lagMs())} ms behind, at most ${maxLagMs} is allowed`
+        : undefined,
     ...options.live,
   };
 
@@ -81,8 +86,10 @@ export async function serveHealth(options: HealthServerOptions): Promise<HealthS
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (path === '/healthz' || path === '/livez' || path === '/readyz') {
-      const { ok, text } = await runAll(path === '/readyz' ? options.ready : live);
-      response.writeHead(ok ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' }).end(text);
+      const { ok, text } = await runAll(path === '/readyz' ? options.ready : live, options.checkTimeoutMs ?? 2_000);
+      response
+        .writeHead(ok ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' })
+        .end(text);
     } else if (path === '/metrics') {
       const text = await options.registry.metrics();
       response.writeHead(200, { 'content-type': options.registry.contentType }).end(text);

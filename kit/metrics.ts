@@ -22,7 +22,12 @@ interface Spec<L extends string> {
 export function counter<L extends string = never>(registry: Registry, spec: Spec<L>): Counter<L> {
   const known = registry.getSingleMetric(spec.name);
   if (known !== undefined) return known as Counter<L>;
-  return new Counter<L>({ name: spec.name, help: spec.help, labelNames: [...(spec.labels ?? [])], registers: [registry] });
+  return new Counter<L>({
+    name: spec.name,
+    help: spec.help,
+    labelNames: [...(spec.labels ?? [])],
+    registers: [registry],
+  });
 }
 
 /** `collect` runs at each scrape; it is taken from the first call for a name only. */

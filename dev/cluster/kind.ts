@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -127,7 +127,22 @@ async function revived(cluster: Cluster): Promise<boolean> {
   }
 }
 
+const inotify = '/proc/sys/fs/inotify/max_user_instances';
+const inotifyNeeded = 512; // as kind advises; each node takes about 20
+
+/** All nodes share the host's inotify instances; when they run out, a kubelet does not start ("too many open files"). */
+function raiseInotifyLimit(): void {
+  if (!existsSync(inotify) || Number(readFileSync(inotify, 'utf8')) >= inotifyNeeded) return;
+  try {
+    writeFileSync(inotify, String(inotifyNeeded));
+    process.stderr.write(`raised fs.inotify.max_user_instances to ${inotifyNeeded} until the next boot: several nodes need it\n`);
+  } catch {
+    process.stderr.write(`fs.inotify.max_user_instances is low; if nodes do not become ready: sudo sysctl fs.inotify.max_user_instances=${inotifyNeeded}\n`);
+  }
+}
+
 async function create(cluster: Cluster): Promise<void> {
+  raiseInotifyLimit();
   const image = await ensureNodeImage();
   await mkdir(cluster.sharedDir, { recursive: true });
   await chmod(cluster.sharedDir, 0o777);

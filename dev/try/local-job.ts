@@ -33,7 +33,7 @@ export interface LocalFolders {
   model: string | undefined;
 }
 
-type Stored = BatchJob & { metadata: { uid: string; namespace: string; name: string } };
+type Stored = BatchJob & { apiVersion: string; kind: string; metadata: { uid: string; resourceVersion: string; namespace: string; name: string } };
 
 /** @throws StepError with what is wrong and what to do */
 export async function localJob(file: string, uid: string, workers: number | undefined, folders: LocalFolders): Promise<LocalJob> {
@@ -71,7 +71,7 @@ function readManifest(file: string, uid: string): Stored {
   const parsed = parseBatchJob(found);
   if (!parsed.ok) throw new StepError('read the manifest', parsed.problems.join('\n'), `correct ${file}`);
   const { name, namespace } = parsed.value.metadata as { name: string; namespace?: string };
-  return { ...parsed.value, metadata: { ...parsed.value.metadata, uid, name, namespace: namespace ?? 'default' } };
+  return { apiVersion: 'millrace.dev/v1alpha1', kind: 'BatchJob', spec: parsed.value.spec, metadata: { uid, resourceVersion: '0', name, namespace: namespace ?? 'default' } };
 }
 
 function modelFolder(image: string | undefined, given: string | undefined): string {

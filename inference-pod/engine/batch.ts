@@ -49,6 +49,10 @@ export async function runBatch(
   run: Run,
   settle: (entry: Entry, outcome: string | ItemError) => void,
 ): Promise<void> {
+  const fail = (entry: Entry, error: ItemError): void => {
+    if (entry.item.id !== undefined) error.id = entry.item.id;
+    settle(entry, error);
+  };
   let outputs: Output[];
   try {
     outputs = split(await run(feedsOf(batch, signature)), batch.length, signature);
@@ -56,7 +60,7 @@ export async function runBatch(
     if (error instanceof RunStopped) throw error;
     const [only] = batch;
     if (batch.length === 1 && only !== undefined) {
-      settle(only, new ItemError('InferenceFailed', shorten(`the model refused the item: ${messageOf(error)}`, 500)));
+      fail(only, new ItemError('InferenceFailed', shorten(`the model refused the item: ${messageOf(error)}`, 500)));
       return;
     }
     const middle = batch.length >> 1;
@@ -69,7 +73,7 @@ export async function runBatch(
       settle(entry, formatResult(entry.item.id, entry.origin, outputs, row));
     } catch (error) {
       if (!(error instanceof ItemError)) throw error;
-      settle(entry, error);
+      fail(entry, error);
     }
   });
 }

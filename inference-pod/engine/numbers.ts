@@ -32,7 +32,7 @@ function shortest(value: number, least: number, most: number, round: (value: num
     const decimal = Math.round(value * scale) / scale;
     if (round(decimal) === value) return String(decimal);
   }
-  for (let digits = least; digits <= most; digits++) {
+  for (let digits = 1; digits <= most; digits++) {
     const decimal = Number(value.toPrecision(digits));
     if (round(decimal) === value) return String(decimal);
   }

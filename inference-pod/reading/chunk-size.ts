@@ -10,11 +10,12 @@ const maxBytes = 256 * 1024;
 export class ChunkSize {
   readonly #shortMs: number;
   readonly #longMs: number;
-  #lines = 32;
+  #lines: number;
 
-  constructor(shortMs = 20, longMs = 100) {
+  constructor(shortMs = 20, longMs = 100, lines = 32) {
     this.#shortMs = shortMs;
     this.#longMs = longMs;
+    this.#lines = lines;
   }
 
   get target(): ChunkTarget {

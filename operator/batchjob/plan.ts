@@ -5,6 +5,7 @@ import { firstObstacle, type Obstacle } from './admission.ts';
 import { type Decision, decide } from './decision.ts';
 import { eventsOf } from './events.ts';
 import { inputCopy } from './input-copy.ts';
+import { atWork } from './message.ts';
 import type { Observed, StoredBatchJob, WorkerPod } from './observe.ts';
 import { workerPod } from './pod.ts';
 import { isLive, podName, podState } from './pod-state.ts';
@@ -56,7 +57,9 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
       const exists = new Set([...changes.created, ...changes.unchanged]);
       const made = planned.filter(({ slot, attempt }) => exists.has(`Pod/${podName(job.metadata.name, slot, attempt)}`));
       const refusal = changes.refused.find(({ kind, name }) => create.some((object) => object.kind === kind && object.metadata.name === name));
-      const trouble = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? pending : undefined);
+      const found = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? pending : undefined);
+      // A job some of whose workers are at work goes on, whatever keeps others from joining them.
+      const trouble = found && { reason: found.reason, message: found.message, stalled: found.stalled && atWork(observed) === 0 };
       const situation: Situation = { decision, trouble, spread, made };
       const state = stateOf(job, observed, situation);
       const status = statusOf(job, observed, situation, state, now);

@@ -5,9 +5,10 @@ import type { Clock } from '../../kit/clock.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isNotFound } from '../kube/errors.ts';
 import { kinds } from '../kube/kinds.ts';
-import type { KubeObject } from '../kube/object.ts';
+import { keyOf, type KubeObject } from '../kube/object.ts';
 import type { Executed } from '../runtime/execute.ts';
 import type { Outcome } from '../runtime/outcome.ts';
+import { OwnWrites } from '../runtime/own-writes.ts';
 import type { Plan } from '../runtime/plan.ts';
 import { type Caches, claimsOf, lostNodes, tenantOf } from './caches.ts';
 import { type ConfigMapData, inputToCopy } from './input-copy.ts';
@@ -40,6 +41,7 @@ interface Memory {
 export class BatchJobReconciler {
   readonly #deps: ReconcileDeps;
   readonly #memory = new Map<string, Memory>();
+  readonly #written = new OwnWrites<StoredBatchJob>();
 
   constructor(deps: ReconcileDeps) {
     this.#deps = deps;
@@ -47,8 +49,9 @@ export class BatchJobReconciler {
 
   async reconcile(key: string, signal: AbortSignal): Promise<Outcome | Executed> {
     const { unseen, clock, execute } = this.#deps;
-    const job = this.#deps.caches.jobs.get(key);
-    if (!job) return { kind: 'settled' };
+    const cached = this.#deps.caches.jobs.get(key);
+    if (!cached) return { kind: 'settled' };
+    const job = this.#written.freshest(cached);
     const memory = this.#memoryOf(job);
     const problem = this.#misfit(job, memory);
     if (problem) return problem;
@@ -63,6 +66,7 @@ export class BatchJobReconciler {
     });
     const made = new Set([...executed.changes.created, ...executed.changes.unchanged]);
     for (const pod of pods) if (!made.has(`Pod/${pod.metadata.name}`)) unseen.failed(pod);
+    if (executed.object.metadata.resourceVersion !== job.metadata.resourceVersion) this.#written.wrote(executed.object as StoredBatchJob);
     memory.refusal = executed.changes.refused[0];
     for (const warning of observed.ledger?.progress.warnings ?? []) memory.toldWarnings.add(warning);
     return executed;
@@ -71,6 +75,7 @@ export class BatchJobReconciler {
   /** The BatchJob is gone: its workers are told to leave, and nothing is remembered. */
   forget(uid: string): void {
     this.#memory.delete(uid);
+    this.#written.forget(uid);
     this.#deps.dispatcher.forget(uid);
   }
 
@@ -102,7 +107,8 @@ export class BatchJobReconciler {
     const { caches, dispatcher, unseen, clock, settings } = this.#deps;
     const { uid, namespace = '' } = job.metadata;
     const tenant = tenantOf(namespace, caches);
-    const pods = [...caches.pods.byIndex('job', uid), ...unseen.of(uid, clock.monotonic())];
+    const made = unseen.of(uid, clock.monotonic()).filter(({ metadata }) => !caches.pods.get(keyOf(metadata)));
+    const pods = [...caches.pods.byIndex('job', uid), ...made];
     if (isOver(job)) dispatcher.forget(uid);
     else if (tenant) dispatcher.open(ledgerJob(job), savedProgress(job));
     const ledger = dispatcher.snapshot(uid);

@@ -45,8 +45,9 @@ export function stateOf(job: StoredBatchJob, observed: Observed, { decision, mad
   if (job.spec.suspend) return 'Suspended';
   const progress = observed.ledger?.progress;
   const heard = progress?.workers.some(({ state }) => state !== 'Silent') ?? false;
+  const running = observed.pods.some((pod) => podState(pod, observed.lostNodes) === 'running');
   // A new leader knows the plan before it has heard from the workers.
-  if (!progress || !(heard || (progress.plan && live))) return 'Pending';
+  if (!progress || !(heard || (progress.plan && running))) return 'Pending';
   if (progress.phase === 'Finishing' || progress.phase === 'Finished') return 'Finishing';
   return progress.phase === 'Running' ? 'Running' : 'Planning';
 }

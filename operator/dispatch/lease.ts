@@ -50,7 +50,7 @@ export function refresh(ledger: Ledger, worker: Worker): void {
 }
 
 export function take(ledger: Ledger, worker: Worker, work: Work, now: number): Hold {
-  const hold: Hold = { confirmed: false, grantedAt: now, first: undefined, done: 0, total: 0 };
+  const hold: Hold = { confirmed: false, reportedAt: now, first: undefined, done: 0, total: 0 };
   worker.held.set(work, hold);
   ledger.holders.set(work, [...(ledger.holders.get(work) ?? []), worker.slot]);
   if (typeof work === 'number') ledger.returned.delete(work);
@@ -90,17 +90,17 @@ function changed(ledger: Ledger, worker: Worker): void {
 
 /**
  * Durable progress of an open shard. Several workers may report the same chain, in any order, so only what goes
- * beyond the known end counts. `counted` is false for work that was done before this ledger knew of it.
+ * beyond the known end counts. At most `mostItems` of it count as speed: the rest was done before this ledger knew of it.
  */
-export function advance(ledger: Ledger, shard: number, seen: ShardCounts, now: number, counted: boolean): void {
+export function advance(ledger: Ledger, shard: number, seen: ShardCounts, now: number, mostItems: number): void {
   const known = ledger.inFlight.get(shard) ?? { succeeded: 0, failed: 0, bytes: 0 };
   if (seen.bytes < known.bytes || seen.succeeded + seen.failed <= known.succeeded + known.failed) return;
   ledger.inFlight.set(shard, seen);
   add(ledger.inFlightTotal, seen, known);
-  noteDurable(ledger, seen, known, now, counted);
+  noteDurable(ledger, seen, known, now, mostItems);
 }
 
-export function complete(ledger: Ledger, shard: number, counts: ShardCounts, now: number): void {
+export function complete(ledger: Ledger, shard: number, counts: ShardCounts, now: number, mostItems: number): void {
   if (ledger.completed[shard] === 1) return;
   const known = ledger.inFlight.get(shard) ?? { succeeded: 0, failed: 0, bytes: 0 };
   ledger.inFlight.delete(shard);
@@ -111,14 +111,16 @@ export function complete(ledger: Ledger, shard: number, counts: ShardCounts, now
   clear(ledger, shard);
   ledger.returned.delete(shard);
   ledger.crashes.delete(shard);
-  noteDurable(ledger, counts, known, now, true);
+  noteDurable(ledger, counts, known, now, mostItems);
 }
 
-function noteDurable(ledger: Ledger, seen: ShardCounts, known: ShardCounts, now: number, counted: boolean): void {
+function noteDurable(ledger: Ledger, seen: ShardCounts, known: ShardCounts, now: number, mostItems: number): void {
   ledger.version++;
   ledger.lastCheckpoint = now;
   const items = seen.succeeded + seen.failed - known.succeeded - known.failed;
-  if (counted) record(ledger.meter, Math.max(0, items), Math.max(0, seen.bytes - known.bytes), now);
+  if (items <= 0) return;
+  const share = Math.min(1, mostItems / items);
+  record(ledger.meter, items * share, Math.max(0, seen.bytes - known.bytes) * share, now);
 }
 
 function add(sum: ShardCounts, plus: ShardCounts, minus: ShardCounts): void {

@@ -235,7 +235,7 @@ function accept(ledger: Ledger, worker: Worker, report: LeaseReport, now: number
   if (typeof work === 'number' && ledger.plan && ledger.completed[work] !== 0) return;
   if (typeof work === 'number' && ledger.plan && state === 'done') {
     noteError(ledger, work, report);
-    complete(ledger, work, { ...report.items, bytes: report.bytes.total }, now);
+    complete(ledger, work, { ...report.items, bytes: report.bytes.total }, now, plausibleItems(worker, work, now));
     return;
   }
   // Unknown here: granted by a former leader, or before its lease expired. It stays where it is unless someone else has it.
@@ -258,16 +258,23 @@ function mayAdopt(ledger: Ledger, work: Work): boolean {
 function note(ledger: Ledger, worker: Worker, work: Work, report: LeaseReport, now: number): void {
   const hold = worker.held.get(work);
   const { done, total } = report.bytes;
-  const known = typeof work === 'number' && ledger.inFlight.has(work);
-  const fresh = hold !== undefined && (hold.confirmed || hold.grantedAt < now);
+  const mostItems = plausibleItems(worker, work, now);
   if (hold) {
-    hold.confirmed = true;
     hold.first ??= { at: now, done };
-    Object.assign(hold, { done, total });
+    Object.assign(hold, { confirmed: true, reportedAt: now, done, total });
   }
   if (typeof work !== 'number') return;
   noteError(ledger, work, report);
-  advance(ledger, work, { ...report.items, bytes: done }, now, fresh || known);
+  advance(ledger, work, { ...report.items, bytes: done }, now, mostItems);
+}
+
+/**
+ * What the worker can itself have made durable since it last spoke of this shard. More than that was there before, as
+ * when a chain that others wrote is taken up: progress, but no speed.
+ */
+function plausibleItems({ held, load }: Worker, work: Work, now: number): number {
+  const elapsed = now - (held.get(work)?.reportedAt ?? now);
+  return 3 * load.itemsPerSecond * Math.max(2, elapsed / 1_000);
 }
 
 /** The first error by position, so that repeated runs of a job name the same one. */

@@ -127,7 +127,8 @@ export interface Worker {
 export interface Hold {
   /** The worker has reported it. */
   confirmed: boolean;
-  grantedAt: number;
+  /** Of the latest report, or of the grant. */
+  reportedAt: number;
   /** Input bytes durable at the first and at the latest report. */
   first: { at: number; done: number } | undefined;
   done: number;

@@ -102,7 +102,14 @@ interface Answer {
 const PAGE_SIZE = 250;
 const MAX_LINE_BYTES = 32 * 1024 * 1024;
 /** The connection was never made, so the server has not seen the request, whatever its verb. */
-const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+const NOT_SENT = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
 
 function codeOf(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause) {
@@ -116,7 +123,10 @@ function parse(text: string, code: number, request: Request): unknown {
     return JSON.parse(text);
   } catch (error) {
     if (code >= 400) return text;
-    throw new KubeError({ code: 0, reason: 'MalformedResponse', message: 'the answer is not JSON', cause: error }, request);
+    throw new KubeError(
+      { code: 0, reason: 'MalformedResponse', message: 'the answer is not JSON', cause: error },
+      request,
+    );
   }
 }
 
@@ -163,7 +173,11 @@ export class KubeClient {
   }
 
   /** Pages of at most 250. A second expired continue token in one list is thrown: the server turns over faster than we read. */
-  async *listPages<T extends KubeObject>(kind: Kind, selection: Selection = {}, call: Call = {}): AsyncGenerator<Page<T>> {
+  async *listPages<T extends KubeObject>(
+    kind: Kind,
+    selection: Selection = {},
+    call: Call = {},
+  ): AsyncGenerator<Page<T>> {
     const path = pathOf(kind, { namespace: selection.namespace });
     const fetchPage = async (limit: number | undefined, token: string | undefined) => {
       const { labelSelector, fieldSelector } = selection;
@@ -176,7 +190,11 @@ export class KubeClient {
         throw new KubeError({ code: 0, reason: 'MalformedResponse', message }, { method: 'GET', path });
       }
       // Items of a list carry no apiVersion and kind.
-      const items = (list.items as Stored<T>[]).map((item) => ({ ...item, apiVersion: kind.apiVersion, kind: kind.kind }));
+      const items = (list.items as Stored<T>[]).map((item) => ({
+        ...item,
+        apiVersion: kind.apiVersion,
+        kind: kind.kind,
+      }));
       return { items, resourceVersion, token: list.metadata?.continue };
     };
 
@@ -215,7 +233,11 @@ export class KubeClient {
   }
 
   /** Ends normally when the server closes the watch; throws on everything else, an ERROR event included. Never retried here. */
-  async *watch<T extends KubeObject>(kind: Kind, options: WatchOptions, call: Call = {}): AsyncGenerator<WatchEvent<T>> {
+  async *watch<T extends KubeObject>(
+    kind: Kind,
+    options: WatchOptions,
+    call: Call = {},
+  ): AsyncGenerator<WatchEvent<T>> {
     const request: Request = {
       method: 'GET',
       path: pathOf(kind, { namespace: options.namespace }),
@@ -318,7 +340,13 @@ export class KubeClient {
     return (await this.#apply(kind, object, options, call, 'status')).body as Stored<T>;
   }
 
-  async #apply(kind: Kind, object: KubeObject, options: ApplyOptions, call: Call, subresource?: string): Promise<Answer> {
+  async #apply(
+    kind: Kind,
+    object: KubeObject,
+    options: ApplyOptions,
+    call: Call,
+    subresource?: string,
+  ): Promise<Answer> {
     const path = pathOf(kind, object.metadata, subresource);
     try {
       return await this.#send({
@@ -344,8 +372,9 @@ export class KubeClient {
 
   async mergePatch<T extends KubeObject>(kind: Kind, at: At, patch: object, call: Call = {}): Promise<Stored<T>> {
     const contentType = 'application/merge-patch+json';
-    return (await this.#send({ method: 'PATCH', path: pathOf(kind, at), body: patch, contentType, idempotent: true, call }))
-      .body as Stored<T>;
+    return (
+      await this.#send({ method: 'PATCH', path: pathOf(kind, at), body: patch, contentType, idempotent: true, call })
+    ).body as Stored<T>;
   }
 
   /** DELETE, in the background unless told otherwise. Absence is a NotFound error, another UID a Conflict. */

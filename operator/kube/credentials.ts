@@ -10,7 +10,13 @@ export interface Credentials {
   server: string;
   proxyUrl: string | undefined;
   headers: Record<string, string>;
-  tls: { ca?: string | Buffer; cert?: string | Buffer; key?: string | Buffer; rejectUnauthorized?: boolean; servername?: string };
+  tls: {
+    ca?: string | Buffer;
+    cert?: string | Buffer;
+    key?: string | Buffer;
+    rejectUnauthorized?: boolean;
+    servername?: string;
+  };
   /** Changes when connections have to be made anew: another CA, client certificate or server. */
   tlsDigest: string;
 }
@@ -27,7 +33,8 @@ const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/tok
 /** In a pod the ServiceAccount only, so that a kubeconfig that strayed into the image is not taken; else $KUBECONFIG or ~/.kube/config. */
 export function loadKubeConfig(): KubeConfig {
   const config = new KubeConfig();
-  if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined && existsSync(SERVICE_ACCOUNT_TOKEN)) config.loadFromCluster();
+  if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined && existsSync(SERVICE_ACCOUNT_TOKEN))
+    config.loadFromCluster();
   else config.loadFromDefault();
   return config;
 }
@@ -57,10 +64,20 @@ async function read(config: KubeConfig): Promise<Credentials> {
   if (options.servername !== undefined) tls.servername = options.servername;
   const proxyUrl = cluster.proxyUrl === undefined || cluster.proxyUrl === '' ? undefined : cluster.proxyUrl;
   if (proxyUrl !== undefined && !/^https?:/.test(proxyUrl)) {
-    throw new Error(`proxy-url of cluster "${cluster.name}" is ${proxyUrl}: only http:// and https:// proxies are supported`);
+    throw new Error(
+      `proxy-url of cluster "${cluster.name}" is ${proxyUrl}: only http:// and https:// proxies are supported`,
+    );
   }
   const hash = createHash('sha256');
-  for (const part of [cluster.server, proxyUrl ?? '', tls.ca, tls.cert, tls.key, String(tls.rejectUnauthorized), tls.servername]) {
+  for (const part of [
+    cluster.server,
+    proxyUrl ?? '',
+    tls.ca,
+    tls.cert,
+    tls.key,
+    String(tls.rejectUnauthorized),
+    tls.servername,
+  ]) {
     hash.update(part ?? '').update('\0');
   }
   return { server: cluster.server.replace(/\/+$/, ''), proxyUrl, headers, tls, tlsDigest: hash.digest('hex') };

@@ -72,11 +72,14 @@ export function errorFromStatus(
   const text = typeof status.message === 'string' ? status.message : typeof body === 'string' ? body.trim() : '';
   const seconds = status.details?.retryAfterSeconds;
   const wait = retryAfterMs ?? (typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : undefined);
-  const causes = (status.details?.causes ?? []).map((cause) => cause.reason).filter((reason) => typeof reason === 'string');
+  const causes = (status.details?.causes ?? [])
+    .map((cause) => cause.reason)
+    .filter((reason) => typeof reason === 'string');
   return new KubeError(
     {
       code: actual,
-      reason: typeof status.reason === 'string' && status.reason !== '' ? status.reason : (REASONS[actual] ?? 'Unknown'),
+      reason:
+        typeof status.reason === 'string' && status.reason !== '' ? status.reason : (REASONS[actual] ?? 'Unknown'),
       message: text === '' ? 'the server gave no message' : text.slice(0, MAX_MESSAGE),
       causes,
       ...(wait === undefined ? {} : { retryAfterMs: wait }),

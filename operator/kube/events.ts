@@ -28,7 +28,14 @@ export interface KubeEvent extends KubeObject {
   reason: string;
   type: string;
   note: string;
-  regarding: { apiVersion: string; kind: string; namespace?: string; name: string; uid: string; resourceVersion?: string };
+  regarding: {
+    apiVersion: string;
+    kind: string;
+    namespace?: string;
+    name: string;
+    uid: string;
+    resourceVersion?: string;
+  };
   series?: { count: number; lastObservedTime: string };
 }
 

@@ -38,7 +38,8 @@ export class Informer<T extends KubeObject> {
   readonly #size;
 
   constructor(options: InformerOptions<T>) {
-    if (!options.kind.watched) throw new TypeError(`${options.kind.kind} is not to be watched, says the table of kinds`);
+    if (!options.kind.watched)
+      throw new TypeError(`${options.kind.kind} is not to be watched, says the table of kinds`);
     this.kind = options.kind;
     this.#options = options;
     this.#store = new Store<T>(options);

@@ -162,7 +162,14 @@ export const kinds = {
     watched: false,
   },
   /** `kubectl describe` reads events through the older group. */
-  CoreEvent: { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true, grants: { '': READ }, watched: false },
+  CoreEvent: {
+    apiVersion: 'v1',
+    kind: 'Event',
+    plural: 'events',
+    namespaced: true,
+    grants: { '': READ },
+    watched: false,
+  },
   Lease: {
     apiVersion: 'coordination.k8s.io/v1',
     kind: 'Lease',
@@ -199,7 +206,9 @@ export const kinds = {
 
 export type KindName = keyof typeof kinds;
 
-const byGvk = new Map<string, Kind>(Object.values(kinds).map((kind: Kind) => [`${kind.apiVersion}/${kind.kind}`, kind]));
+const byGvk = new Map<string, Kind>(
+  Object.values(kinds).map((kind: Kind) => [`${kind.apiVersion}/${kind.kind}`, kind]),
+);
 
 /** The table's row for an object. An unknown kind is a mistake of the program: its rules would be missing too. */
 export function kindOf(object: { apiVersion: string; kind: string }): Kind {
@@ -209,7 +218,11 @@ export function kindOf(object: { apiVersion: string; kind: string }): Kind {
 }
 
 /** Path of a collection, or of one object when `name` is given. Without `namespace` a namespaced kind gives all namespaces. */
-export function pathOf(kind: Kind, at: { namespace?: string | undefined; name?: string | undefined }, subresource?: string): string {
+export function pathOf(
+  kind: Kind,
+  at: { namespace?: string | undefined; name?: string | undefined },
+  subresource?: string,
+): string {
   const root = kind.apiVersion.includes('/') ? `/apis/${kind.apiVersion}` : `/api/${kind.apiVersion}`;
   const scope = kind.namespaced && at.namespace !== undefined ? `/namespaces/${encodeURIComponent(at.namespace)}` : '';
   if (kind.namespaced && at.namespace === undefined && at.name !== undefined) {

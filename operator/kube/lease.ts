@@ -169,9 +169,14 @@ export class LeaderElector {
     const lease = this.#observed?.lease;
     if (lease === undefined) return;
     try {
-      await this.#options.client.replace<Lease>(kinds.Lease, released(lease, this.#options.clock.now()), { timeoutMs: 5_000 });
+      await this.#options.client.replace<Lease>(kinds.Lease, released(lease, this.#options.clock.now()), {
+        timeoutMs: 5_000,
+      });
     } catch (error) {
-      this.#options.log.warn({ err: message(error) }, 'the lease was not released; the next leader waits until it runs out');
+      this.#options.log.warn(
+        { err: message(error) },
+        'the lease was not released; the next leader waits until it runs out',
+      );
     }
   }
 
@@ -201,10 +206,17 @@ export class LeaderElector {
       lease = await client.get<Lease>(kinds.Lease, { namespace, name }, call);
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      const fresh: Lease = { apiVersion: kinds.Lease.apiVersion, kind: kinds.Lease.kind, metadata: { namespace, name } };
+      const fresh: Lease = {
+        apiVersion: kinds.Lease.apiVersion,
+        kind: kinds.Lease.kind,
+        metadata: { namespace, name },
+      };
       const sentAt = clock.monotonic();
       try {
-        this.#begin(await client.create<Lease>(kinds.Lease, held(fresh, identity, clock.now(), leaseMs, true), call), sentAt);
+        this.#begin(
+          await client.create<Lease>(kinds.Lease, held(fresh, identity, clock.now(), leaseMs, true), call),
+          sentAt,
+        );
       } catch (failure) {
         if (!isAlreadyExists(failure)) throw failure;
       }
@@ -214,7 +226,10 @@ export class LeaderElector {
     if (!mayAcquire(this.#observed, clock.monotonic(), leaseMs)) return;
     const sentAt = clock.monotonic();
     try {
-      this.#begin(await client.replace<Lease>(kinds.Lease, held(lease, identity, clock.now(), leaseMs, true), call), sentAt);
+      this.#begin(
+        await client.replace<Lease>(kinds.Lease, held(lease, identity, clock.now(), leaseMs, true), call),
+        sentAt,
+      );
     } catch (error) {
       if (!isConflict(error) && !isNotFound(error)) throw error;
     }

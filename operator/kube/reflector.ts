@@ -97,7 +97,11 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
       const timeoutSeconds = Math.round(min + random() * (max - min));
       options.observe?.('watch', '');
       const { idleMs } = timings;
-      const watch = client.watch<T>(kind, { ...options.selection, resourceVersion, timeoutSeconds, idleMs }, { signal });
+      const watch = client.watch<T>(
+        kind,
+        { ...options.selection, resourceVersion, timeoutSeconds, idleMs },
+        { signal },
+      );
       for await (const event of watch) {
         progress = true;
         if (event.type === 'BOOKMARK') resourceVersion = event.resourceVersion;

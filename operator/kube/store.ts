@@ -109,7 +109,10 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   upsert(incoming: Stored<T>): Change<T>[] {
     const key = keyOf(incoming.metadata);
     const old = this.#objects.get(key);
-    if (old?.metadata.uid === incoming.metadata.uid && old.metadata.resourceVersion === incoming.metadata.resourceVersion) {
+    if (
+      old?.metadata.uid === incoming.metadata.uid &&
+      old.metadata.resourceVersion === incoming.metadata.resourceVersion
+    ) {
       return [];
     }
     const object = deepFreeze(this.#transform(incoming));

@@ -58,7 +58,8 @@ export function tokenReviewer(options: TokenReviewerOptions): ReviewToken {
     );
     const { authenticated, audiences, user } = review.status ?? {};
     // An authenticator that knows no audiences leaves the list empty, and would accept a token made for someone else.
-    if (authenticated !== true || audiences?.includes(audience) !== true || user?.username === undefined) return undefined;
+    if (authenticated !== true || audiences?.includes(audience) !== true || user?.username === undefined)
+      return undefined;
     return {
       username: user.username,
       podName: user.extra?.['authentication.kubernetes.io/pod-name']?.[0],

@@ -32,7 +32,11 @@ export type Mapper<T extends KubeObject> = (change: Change<T>) => readonly strin
 export const toOwnKey = <T extends KubeObject>(change: Change<T>): readonly string[] => [keyOf(change.object.metadata)];
 
 /** The controller owner of the object, of its old version too when it changed hands. */
-export function toOwnerKey<T extends KubeObject>(of: { apiVersion: string; kind: string; namespaced: boolean }): Mapper<T> {
+export function toOwnerKey<T extends KubeObject>(of: {
+  apiVersion: string;
+  kind: string;
+  namespaced: boolean;
+}): Mapper<T> {
   return (change) => {
     const keys = new Set<string>();
     for (const { metadata } of change.type === 'update' ? [change.object, change.old] : [change.object]) {
@@ -66,7 +70,10 @@ export interface ControllerOptions extends Pick<QueueOptions, 'backoff' | 'overa
 
 /** Not thrown on purpose anywhere: a mistake in the program. */
 const isPanic = (error: unknown): boolean =>
-  !(error instanceof Error) || error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+  !(error instanceof Error) ||
+  error instanceof TypeError ||
+  error instanceof RangeError ||
+  error instanceof ReferenceError;
 
 /** A reconcile that does not end even when told to leaves its worker after this long; its key stays taken. */
 const ABANDON_MS = 10_000;
@@ -100,7 +107,11 @@ export class Controller {
   }
 
   /** Reconciles the keys that `mapper` gives for each change. `priority` may look at the change. */
-  watch<T extends KubeObject>(informer: Informer<T>, mapper: Mapper<T>, priority?: (change: Change<T>) => number): void {
+  watch<T extends KubeObject>(
+    informer: Informer<T>,
+    mapper: Mapper<T>,
+    priority?: (change: Change<T>) => number,
+  ): void {
     this.#sources.push(informer);
     informer.onChange((change) => {
       const options: AddOptions = priority === undefined ? {} : { priority: priority(change) };
@@ -169,7 +180,10 @@ export class Controller {
         () => false,
       );
       if (await Promise.race([ended.then(() => false), abandoned])) {
-        this.#options.log.error({ controller: this.name, key: taken }, 'a reconcile does not end; its key is left alone');
+        this.#options.log.error(
+          { controller: this.name, key: taken },
+          'a reconcile does not end; its key is left alone',
+        );
       }
       limit.abort();
     }
@@ -245,7 +259,9 @@ function report(log: Log, outcome: Outcome, changes: ChangeSet | undefined, ms: 
   const { unchanged, ...rest } = changes;
   const told = Object.fromEntries(Object.entries(rest).filter(([, list]) => list.length > 0));
   // Progress is written every second; that alone is not worth a line.
-  const changed = Object.values(told).some((list) => list.some((item) => typeof item !== 'string' || !item.endsWith('/status')));
+  const changed = Object.values(told).some((list) =>
+    list.some((item) => typeof item !== 'string' || !item.endsWith('/status')),
+  );
   log[changed ? 'info' : 'debug']({ outcome, ...told, unchanged: unchanged.length, durationMs }, 'reconciled');
 }
 
@@ -261,7 +277,10 @@ function controllerMetrics(registry: Registry, controller: string) {
   return {
     result: (result: 'success' | 'error' | 'requeue' | 'requeue_after') => results.inc({ controller, result }),
     errors: count('controller_runtime_reconcile_errors_total', 'Reconciles that failed and are tried again.'),
-    terminal: count('controller_runtime_terminal_reconcile_errors_total', 'Reconciles that only a change of the object can help.'),
+    terminal: count(
+      'controller_runtime_terminal_reconcile_errors_total',
+      'Reconciles that only a change of the object can help.',
+    ),
     panics: count('controller_runtime_reconcile_panics_total', 'Reconciles that failed by a mistake in the program.'),
     time: histogram(registry, {
       name: 'controller_runtime_reconcile_time_seconds',

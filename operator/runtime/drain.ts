@@ -26,7 +26,10 @@ export async function drain(steps: readonly DrainStep[], log: Log): Promise<bool
       log.debug({ step: step.name }, 'drained');
     } catch (error) {
       well = false;
-      log.warn({ step: step.name, err: error instanceof Error ? error.message : String(error) }, 'a step of the drain failed');
+      log.warn(
+        { step: step.name, err: error instanceof Error ? error.message : String(error) },
+        'a step of the drain failed',
+      );
     } finally {
       limit.abort();
     }

@@ -22,7 +22,9 @@ export function covers(stored: unknown, wanted: unknown): boolean {
   if (wanted === undefined || Object.is(stored, wanted)) return true;
   if (Array.isArray(wanted)) {
     return (
-      Array.isArray(stored) && stored.length === wanted.length && wanted.every((item, index) => covers(stored[index], item))
+      Array.isArray(stored) &&
+      stored.length === wanted.length &&
+      wanted.every((item, index) => covers(stored[index], item))
     );
   }
   if (!isRecord(wanted) || !isRecord(stored)) return false;

@@ -34,6 +34,8 @@ export interface ExecuteContext {
 }
 
 export interface Executed {
+  /** The object as the last write to it returned it; what was passed in when nothing was written to it. */
+  object: Stored;
   changes: ChangeSet;
   outcome: Outcome;
 }
@@ -68,7 +70,8 @@ export class AppliedObjects {
 
   holds(wanted: KubeObject, stored: Stored): boolean {
     const state = this.#states.get(AppliedObjects.#key(wanted));
-    if (state === undefined || state.uid !== stored.metadata.uid || state.digest !== AppliedObjects.digest(wanted)) return false;
+    if (state === undefined || state.uid !== stored.metadata.uid || state.digest !== AppliedObjects.digest(wanted))
+      return false;
     return state.resourceVersion === stored.metadata.resourceVersion || covers(stored, wanted);
   }
 
@@ -93,7 +96,9 @@ export class AppliedObjects {
 /** Answers that tell the user something and that the same request would only get again. */
 function refusalOf(object: { kind: string; metadata: { name: string } }, error: unknown): Refusal | undefined {
   const refused =
-    isForbidden(error) || isInvalid(error) || (error instanceof KubeError && (error.code === 400 || error.code === 413));
+    isForbidden(error) ||
+    isInvalid(error) ||
+    (error instanceof KubeError && (error.code === 400 || error.code === 413));
   if (!refused) return undefined;
   return { kind: object.kind, name: object.metadata.name, reason: error.reason, message: error.detail };
 }
@@ -168,13 +173,13 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
     if (patch !== undefined) {
       mayWrite();
       try {
-        await guarded(() => ctx.client.jsonPatch(kind, object.metadata, patch, call));
+        current = await guarded(() => ctx.client.jsonPatch(kind, object.metadata, patch, call));
       } catch (error) {
         if (!isNotFound(error)) throw error;
       }
     }
   }
-  return { changes, outcome: report.outcome };
+  return { object: current, changes, outcome: report.outcome };
 
   async function applyOne(wanted: KubeObject): Promise<void> {
     const stored = ctx.observed?.(wanted);
@@ -187,7 +192,8 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
       const result = await ctx.client.apply(kindOf(wanted), wanted, { fieldManager: ctx.fieldManager }, call);
       ctx.applied.remember(wanted, result.object);
       if (result.created) changes.created.push(label(wanted));
-      else if (result.object.metadata.resourceVersion === stored?.metadata.resourceVersion) changes.unchanged.push(label(wanted));
+      else if (result.object.metadata.resourceVersion === stored?.metadata.resourceVersion)
+        changes.unchanged.push(label(wanted));
       else changes.configured.push(label(wanted));
     } catch (error) {
       const refusal = refusalOf(wanted, error);

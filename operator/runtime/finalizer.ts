@@ -34,6 +34,11 @@ export async function guarded<T extends Stored>(patch: () => Promise<T>): Promis
     return await patch();
   } catch (error) {
     if (!isInvalid(error)) throw error;
-    throw new KubeError({ code: 409, reason: 'Conflict', message: `the finalizers were not changed: ${error.detail}`, cause: error });
+    throw new KubeError({
+      code: 409,
+      reason: 'Conflict',
+      message: `the finalizers were not changed: ${error.detail}`,
+      cause: error,
+    });
   }
 }

@@ -53,8 +53,12 @@ export class WorkQueue {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #bucket: TokenBucket;
-  readonly #ready = new Heap<Ready>((a, b) => a.priority > b.priority || (a.priority === b.priority && a.sequence < b.sequence));
-  readonly #delays = new Heap<Delayed>((a, b) => a.readyAt < b.readyAt || (a.readyAt === b.readyAt && a.sequence < b.sequence));
+  readonly #ready = new Heap<Ready>(
+    (a, b) => a.priority > b.priority || (a.priority === b.priority && a.sequence < b.sequence),
+  );
+  readonly #delays = new Heap<Delayed>(
+    (a, b) => a.readyAt < b.readyAt || (a.readyAt === b.readyAt && a.sequence < b.sequence),
+  );
   /** Keys that wait for a worker, those held back because a worker has them included. */
   readonly #waiting = new Map<string, Ready>();
   readonly #delayed = new Map<string, Delayed>();
@@ -230,7 +234,11 @@ export class WorkQueue {
 
   #ripen(): void {
     const now = this.#clock.monotonic();
-    for (let next = this.#delays.peek(); next !== undefined && (next.stale || next.readyAt <= now); next = this.#delays.peek()) {
+    for (
+      let next = this.#delays.peek();
+      next !== undefined && (next.stale || next.readyAt <= now);
+      next = this.#delays.peek()
+    ) {
       this.#delays.pop();
       if (!next.stale) this.add(next.key, { priority: next.priority });
     }
@@ -264,16 +272,22 @@ function queueMetrics(registry: Registry, name: string, reading: Reading) {
       },
     });
   };
-  scraped('workqueue_unfinished_work_seconds', 'Seconds of work in progress that work_duration has not observed yet.', (of) =>
-    of.unfinished(),
+  scraped(
+    'workqueue_unfinished_work_seconds',
+    'Seconds of work in progress that work_duration has not observed yet.',
+    (of) => of.unfinished(),
   );
-  scraped('workqueue_longest_running_processor_seconds', 'Seconds that the longest running worker has been at its key.', (of) =>
-    of.longest(),
+  scraped(
+    'workqueue_longest_running_processor_seconds',
+    'Seconds that the longest running worker has been at its key.',
+    (of) => of.longest(),
   );
   return {
     depth: gauge(registry, { name: 'workqueue_depth', help: 'Keys that wait for a worker.', labels }).labels(own),
     adds: counter(registry, { name: 'workqueue_adds_total', help: 'Keys added to the queue.', labels }).labels(own),
-    retries: counter(registry, { name: 'workqueue_retries_total', help: 'Keys added with back-off.', labels }).labels(own),
+    retries: counter(registry, { name: 'workqueue_retries_total', help: 'Keys added with back-off.', labels }).labels(
+      own,
+    ),
     wait: histogram(registry, {
       name: 'workqueue_queue_duration_seconds',
       help: 'Time that a key waited for a worker, in seconds.',

@@ -68,7 +68,9 @@ describe('a Tenant gets a fenced namespace', () => {
 
   test('in which owners run jobs and change nothing of the fence', async () => {
     const may = async (verb: string, resource: string): Promise<string> => {
-      const answer = await kubectl(['auth', 'can-i', verb, resource, '--as=someone', '--as-group=acme-ml', '--namespace', acme.namespace]).catch(() => 'no');
+      const [plural = '', subresource] = resource.split('/');
+      const part = subresource === undefined ? [] : [`--subresource=${subresource}`];
+      const answer = await kubectl(['auth', 'can-i', verb, plural, ...part, '--as=someone', '--as-group=acme-ml', '--namespace', acme.namespace]).catch(() => 'no');
       return answer.trim();
     };
     for (const [verb, resource] of [['create', 'batchjobs.millrace.dev'], ['delete', 'batchjobs.millrace.dev'], ['get', 'pods'], ['get', 'pods/log'], ['create', 'configmaps'], ['create', 'persistentvolumeclaims']] as const) {
@@ -142,7 +144,7 @@ test('a namespace that is not ours is refused and left untouched', async () => {
   });
   const stalled = tenant.status?.conditions?.find(({ type }) => type === 'Stalled');
   expect(stalled).toMatchObject({ status: 'True', reason: 'NamespaceConflict' });
-  expect(stalled?.message).toMatch(/exists already and was not made by Millrace.*left untouched.*kubectl annotate namespace/s);
+  expect(stalled?.message).toMatch(/exists already and was not made for a Tenant.*left untouched.*kubectl annotate namespace/s);
   expect(await api.get(paths.namespace(`e2e-${name}`))).toEqual(before);
   for (const path of [paths.core(`e2e-${name}`, 'resourcequotas', ''), paths.group(net, `e2e-${name}`, 'networkpolicies'), paths.group(rbac, `e2e-${name}`, 'roles')]) {
     expect(await api.list(path), path).toEqual([]);

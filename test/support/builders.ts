@@ -61,7 +61,7 @@ export class BatchJobBuilder {
   }
 
   inline(text: string): this {
-    return this.with({ input: { volume: undefined, inline: text } as Patch<BatchJobSpec['input']> });
+    return this.with({ input: { volume: undefined, inline: text } as object });
   }
 
   beingDeleted(): this {

@@ -40,7 +40,10 @@ export interface SeenRequest {
 }
 
 /** What to do to a request instead of answering it. 'hang' never answers, 'reset' breaks the connection. */
-export type Fault = 'hang' | 'reset' | { code: number; reason?: string; message?: string; headers?: Record<string, string> };
+export type Fault =
+  | 'hang'
+  | 'reset'
+  | { code: number; reason?: string; message?: string; headers?: Record<string, string> };
 
 interface Rule {
   when: (request: SeenRequest) => boolean;
@@ -86,11 +89,15 @@ class Refused extends Error {
 }
 
 const clone = <T>(value: T): T => structuredClone(value);
-const isRecord = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRecord = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 function parseTarget(path: string): Target | undefined {
-  const match = /^\/(?:api\/(v1)|apis\/([^/]+\/[^/]+))(?:\/namespaces\/([^/]+)(?=\/[^/]))?\/([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(path);
+  const match =
+    /^\/(?:api\/(v1)|apis\/([^/]+\/[^/]+))(?:\/namespaces\/([^/]+)(?=\/[^/]))?\/([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(
+      path,
+    );
   if (match === null) return undefined;
   const [, core, group, namespace, plural = '', name, subresource] = match;
   const apiVersion = core ?? group ?? '';
@@ -134,7 +141,10 @@ function merge(target: Json, patch: Json, nullDeletes: boolean): void {
 
 function jsonPatch(target: Json, operations: { op: string; path: string; value?: unknown }[]): void {
   for (const { op, path, value } of operations) {
-    const keys = path.split('/').slice(1).map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const keys = path
+      .split('/')
+      .slice(1)
+      .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
     const last = keys.pop() ?? '';
     let at: unknown = target;
     for (const key of keys) at = (at as Json | undefined)?.[key];
@@ -340,7 +350,8 @@ export class FakeApiServer {
     const fields = request.query.get('fieldSelector');
     const pairs = (text: string): [string, string][] =>
       text.split(',').map((part) => part.split(/==?/) as [string, string]);
-    const field = (path: string): unknown => path.split('.').reduce<unknown>((at, key) => (at as Json | undefined)?.[key], object);
+    const field = (path: string): unknown =>
+      path.split('.').reduce<unknown>((at, key) => (at as Json | undefined)?.[key], object);
     return (
       (labels === null || pairs(labels).every(([key, value]) => object.metadata.labels?.[key] === value)) &&
       (fields === null || pairs(fields).every(([key, value]) => field(key) === value))
@@ -434,7 +445,9 @@ export class FakeApiServer {
         setInterval(() => {
           if (this.blackhole) return;
           const metadata = { resourceVersion: String(this.#version) };
-          response.write(`${JSON.stringify({ type: 'BOOKMARK', object: { apiVersion: target.apiVersion, metadata } })}\n`);
+          response.write(
+            `${JSON.stringify({ type: 'BOOKMARK', object: { apiVersion: target.apiVersion, metadata } })}\n`,
+          );
         }, this.bookmarkMs),
       );
     }
@@ -460,9 +473,14 @@ export class FakeApiServer {
       const body = clone(request.body) as FakeObject;
       const { resourceVersion } = body.metadata;
       if (resourceVersion !== undefined && resourceVersion !== stored.metadata.resourceVersion) {
-        throw new Refused(409, 'Conflict', 'the object has been modified; please apply your changes to the latest version');
+        throw new Refused(
+          409,
+          'Conflict',
+          'the object has been modified; please apply your changes to the latest version',
+        );
       }
-      for (const key of Object.keys(next)) if (!['apiVersion', 'kind', 'metadata', 'status'].includes(key)) delete next[key];
+      for (const key of Object.keys(next))
+        if (!['apiVersion', 'kind', 'metadata', 'status'].includes(key)) delete next[key];
       const { metadata, ...rest } = body;
       next.metadata = { ...stored.metadata, ...metadata, uid: stored.metadata.uid };
       Object.assign(next, rest);
@@ -493,7 +511,8 @@ export class FakeApiServer {
   #list(request: SeenRequest, target: Target): Json {
     const token = request.query.get('continue');
     let page = token === null ? undefined : this.#pages.get(token);
-    if (token !== null && page === undefined) throw new Refused(410, 'Expired', 'The provided continue parameter is too old');
+    if (token !== null && page === undefined)
+      throw new Refused(410, 'Expired', 'The provided continue parameter is too old');
     page ??= {
       items: [...this.#collection(target.collection).values()]
         .filter((object) => target.namespace === undefined || object.metadata.namespace === target.namespace)
@@ -545,11 +564,17 @@ export class FakeApiServer {
   #apply(request: SeenRequest, target: Target, stored: FakeObject | undefined): { code: number; body: unknown } {
     const manager = request.query.get('fieldManager') ?? '';
     if (manager === '') throw new Refused(400, 'BadRequest', 'fieldManager is required for apply patch');
-    if (stored === undefined && target.subresource !== undefined) throw new Refused(404, 'NotFound', `"${target.name}" not found`);
+    if (stored === undefined && target.subresource !== undefined)
+      throw new Refused(404, 'NotFound', `"${target.name}" not found`);
     const body = clone(request.body) as FakeObject;
     const { uid } = body.metadata;
     if (uid !== undefined && uid !== stored?.metadata.uid) {
-      if (stored === undefined) throw new Refused(409, 'Conflict', `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`);
+      if (stored === undefined)
+        throw new Refused(
+          409,
+          'Conflict',
+          `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`,
+        );
       throw new Refused(422, 'Invalid', `metadata.uid: Invalid value: "${uid}": field is immutable`);
     }
     const { apiVersion, kind, metadata, ...rest } = body;
@@ -559,7 +584,11 @@ export class FakeApiServer {
     const paths = new Set(leaves(stated));
     const next: FakeObject =
       stored === undefined
-        ? ({ apiVersion, kind, metadata: { name, ...(target.namespace === undefined ? {} : { namespace: target.namespace }) } } as FakeObject)
+        ? ({
+            apiVersion,
+            kind,
+            metadata: { name, ...(target.namespace === undefined ? {} : { namespace: target.namespace }) },
+          } as FakeObject)
         : clone(stored);
     const owned = new Map(stored === undefined ? [] : this.#owned.get(stored));
     for (const path of owned.get(manager) ?? []) {

@@ -29,12 +29,19 @@ export function eventSink(): RecordedEvents {
   return { texts, record: (_about, text) => texts.push(text) };
 }
 
-export function contextOf(server: FakeApiServer, parts: Partial<ExecuteContext> = {}): ExecuteContext & { recorder: RecordedEvents } {
+export function contextOf(
+  server: FakeApiServer,
+  parts: Partial<ExecuteContext> = {},
+): ExecuteContext & { recorder: RecordedEvents } {
   const recorder = eventSink();
   return { client: clientOf(server), fieldManager: 'millrace', applied: new AppliedObjects(), ...parts, recorder };
 }
 
-export function aConfigMap(name: string, data: Record<string, string>, owner?: { name: string; uid: string }): KubeObject {
+export function aConfigMap(
+  name: string,
+  data: Record<string, string>,
+  owner?: { name: string; uid: string },
+): KubeObject {
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',

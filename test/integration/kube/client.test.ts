@@ -127,7 +127,10 @@ describe('faults', () => {
     const { object } = await client.apply(kinds.ConfigMap, configMap('x', { k: '1' }), { fieldManager: 'm' });
     expect(object.data).toEqual({ k: '1' });
     server.fail((request) => request.method === 'POST', 'reset', 1);
-    expect(await failure(client.create(kinds.ConfigMap, configMap('y')))).toMatchObject({ code: 0, reason: 'NetworkError' });
+    expect(await failure(client.create(kinds.ConfigMap, configMap('y')))).toMatchObject({
+      code: 0,
+      reason: 'NetworkError',
+    });
     expect(server.count((request) => request.method === 'POST')).toBe(1);
   });
 

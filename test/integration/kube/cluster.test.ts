@@ -10,7 +10,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../kit/clock.ts';
 import { KubeClient } from '../../../operator/kube/client.ts';
 import { kubeConfigCredentials } from '../../../operator/kube/credentials.ts';
-import { isAlreadyExists, isConflict, isGone, isInvalid, isNotFound, isQuotaExceeded } from '../../../operator/kube/errors.ts';
+import {
+  isAlreadyExists,
+  isConflict,
+  isGone,
+  isInvalid,
+  isNotFound,
+  isQuotaExceeded,
+} from '../../../operator/kube/errors.ts';
 import { EventRecorder } from '../../../operator/kube/events.ts';
 import { Informer } from '../../../operator/kube/informer.ts';
 import { kinds } from '../../../operator/kube/kinds.ts';
@@ -51,7 +58,11 @@ const configMap = (name: string, data: Record<string, string>, labels: Record<st
   metadata: { namespace, name, labels },
   data,
 });
-const rejection = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => undefined, (error: unknown) => error);
+const rejection = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
 const account = (name: string, labels: Record<string, string> = {}): KubeObject => ({
   apiVersion: 'v1',
   kind: 'ServiceAccount',
@@ -78,7 +89,9 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     expect(isConflict(await rejection(client.remove(kinds.ConfigMap, at, { uid: 'other' })))).toBe(true);
     await client.remove(kinds.ConfigMap, at, { uid: made.metadata.uid });
     expect(isNotFound(await rejection(client.get(kinds.ConfigMap, at)))).toBe(true);
-    expect(await rejection(client.create(kinds.ConfigMap, { ...configMap('x', {}), wrong: 1 } as KubeObject))).toMatchObject({ code: 400 });
+    expect(
+      await rejection(client.create(kinds.ConfigMap, { ...configMap('x', {}), wrong: 1 } as KubeObject)),
+    ).toMatchObject({ code: 400 });
     expect(isInvalid(await rejection(client.create(kinds.ConfigMap, configMap('Wrong_Name', {}))))).toBe(true);
   });
 
@@ -97,7 +110,12 @@ describe.skipIf(file === undefined)('on a real API server', () => {
   });
 
   it('apply of a field that the schema lacks is a bad request', async () => {
-    const job = { apiVersion: 'millrace.dev/v1alpha1', kind: 'BatchJob', metadata: { namespace, name: 'j' }, spec: { wrong: 1 } };
+    const job = {
+      apiVersion: 'millrace.dev/v1alpha1',
+      kind: 'BatchJob',
+      metadata: { namespace, name: 'j' },
+      spec: { wrong: 1 },
+    };
     expect(await rejection(client.apply(kinds.BatchJob, job, { fieldManager: 'm' }))).toMatchObject({
       code: 400,
       reason: 'BadRequest',
@@ -134,7 +152,11 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     await until(() => informer.store.get(`${namespace}/seen`) !== undefined, 'the add came');
     expect(informer.store.size).toBe(1);
     expect(informer.store.get(`${namespace}/seen`)).toMatchObject({ apiVersion: 'v1', kind: 'ServiceAccount' });
-    await client.mergePatch(kinds.ServiceAccount, { namespace, name: 'seen' }, { metadata: { labels: { seen: 'no' } } });
+    await client.mergePatch(
+      kinds.ServiceAccount,
+      { namespace, name: 'seen' },
+      { metadata: { labels: { seen: 'no' } } },
+    );
     await until(() => informer.store.size === 0, 'it left the selection');
     const watch = client.watch(kinds.ServiceAccount, { resourceVersion: '1', timeoutSeconds: 5, idleMs: 10_000 });
     expect(isGone(await rejection(watch.next()))).toBe(true);
@@ -143,9 +165,14 @@ describe.skipIf(file === undefined)('on a real API server', () => {
   }, 20_000);
 
   it('a list comes in pages', async () => {
-    await Promise.all(Array.from({ length: 260 }, (_, index) => client.create(kinds.ConfigMap, configMap(`page-${index}`, {}, { page: 'yes' }))));
+    await Promise.all(
+      Array.from({ length: 260 }, (_, index) =>
+        client.create(kinds.ConfigMap, configMap(`page-${index}`, {}, { page: 'yes' })),
+      ),
+    );
     const sizes: number[] = [];
-    for await (const page of client.listPages(kinds.ConfigMap, { namespace, labelSelector: 'page=yes' })) sizes.push(page.items.length);
+    for await (const page of client.listPages(kinds.ConfigMap, { namespace, labelSelector: 'page=yes' }))
+      sizes.push(page.items.length);
     expect(sizes).toEqual([250, 10]);
   }, 30_000);
 
@@ -195,9 +222,13 @@ describe.skipIf(file === undefined)('on a real API server', () => {
       await recorder.flush(5_000);
     }
     const wide = await kubectl('get', 'events', '-o', 'wide');
-    expect(wide).toMatch(/Warning\s+OutOfQuota\s+configmap\/told-of\s+millrace\.dev\/operator.*no room for 3 workers\s+\S+\s+3\s/);
+    expect(wide).toMatch(
+      /Warning\s+OutOfQuota\s+configmap\/told-of\s+millrace\.dev\/operator.*no room for 3 workers\s+\S+\s+3\s/,
+    );
     const described = await kubectl('describe', 'configmap', 'told-of');
-    expect(described).toMatch(/Warning\s+OutOfQuota\s+\S+ \(x3 over \S+\)\s+millrace\.dev\/operator\s+no room for 3 workers/);
+    expect(described).toMatch(
+      /Warning\s+OutOfQuota\s+\S+ \(x3 over \S+\)\s+millrace\.dev\/operator\s+no room for 3 workers/,
+    );
     const tenantLike = await client.get(kinds.Namespace, { name: namespace });
     recorder.record(tenantLike, { type: 'Normal', reason: 'Ready', action: 'Reconcile', note: 'cluster-scoped' });
     expect(await recorder.flush(5_000)).toBe(true);
@@ -213,18 +244,32 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     const review = tokenReviewer({ client, clock: systemClock });
     await client.create(kinds.ServiceAccount, account('worker'));
     const token = (await kubectl('create', 'token', 'worker', '--audience', 'millrace.dev/sync')).trim();
-    expect(await review(token, 'millrace.dev/sync')).toMatchObject({ username: `system:serviceaccount:${namespace}:worker` });
+    expect(await review(token, 'millrace.dev/sync')).toMatchObject({
+      username: `system:serviceaccount:${namespace}:worker`,
+    });
     expect(await review(token, 'other')).toBeUndefined();
     expect(await review(`${token}x`, 'millrace.dev/sync')).toBeUndefined();
   }, 20_000);
 
   it('a refusal by quota is told, and nothing else is tried', async () => {
-    const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { namespace, name: 'q' }, spec: { hard: { pods: '0' } } };
+    const quota = {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { namespace, name: 'q' },
+      spec: { hard: { pods: '0' } },
+    };
     await client.create(kinds.ResourceQuota, quota as KubeObject);
-    await until(async () => {
-      const stored = await client.get<KubeObject & { status?: { hard?: object } }>(kinds.ResourceQuota, { namespace, name: 'q' });
-      return stored.status?.hard !== undefined;
-    }, 'the quota is in force', 10_000);
+    await until(
+      async () => {
+        const stored = await client.get<KubeObject & { status?: { hard?: object } }>(kinds.ResourceQuota, {
+          namespace,
+          name: 'q',
+        });
+        return stored.status?.hard !== undefined;
+      },
+      'the quota is in force',
+      10_000,
+    );
     const pod = (name: string) => ({
       apiVersion: 'v1',
       kind: 'Pod',
@@ -235,6 +280,10 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     const object = await client.get(kinds.Namespace, { name: namespace });
     const ctx = { client, recorder: eventSink(), fieldManager: 'm', applied: new AppliedObjects() };
     const { changes } = await execute(ctx, object, aPlan({ create: [pod('p')] }), new AbortController().signal);
-    expect(changes.refused[0]).toMatchObject({ kind: 'Pod', reason: 'Forbidden', message: expect.stringContaining('exceeded quota') });
+    expect(changes.refused[0]).toMatchObject({
+      kind: 'Pod',
+      reason: 'Forbidden',
+      message: expect.stringContaining('exceeded quota'),
+    });
   }, 20_000);
 });

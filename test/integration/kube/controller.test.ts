@@ -47,7 +47,15 @@ function informerOf(kind: Informer<KubeObject>['kind']): Informer<KubeObject> {
 }
 
 function controllerOf(reconcile: ControllerOptions['reconcile'], options: Partial<ControllerOptions> = {}): Controller {
-  return new Controller({ name: 'job', reconcile, clock: systemClock, log: silentLog, registry, backoff: { baseMs: 2, capMs: 20 }, ...options });
+  return new Controller({
+    name: 'job',
+    reconcile,
+    clock: systemClock,
+    log: silentLog,
+    registry,
+    backoff: { baseMs: 2, capMs: 20 },
+    ...options,
+  });
 }
 
 const metric = async (line: string): Promise<number> => {
@@ -65,14 +73,19 @@ describe('a controller', () => {
       const controller = controllerOf(async (key, { signal }) => {
         const job = batchjobs.store.get(key);
         if (job === undefined) return { kind: 'settled' };
-        const child = aConfigMap(`${job.metadata.name}-child`, { k: '1' }, { name: job.metadata.name, uid: job.metadata.uid });
+        const child = aConfigMap(
+          `${job.metadata.name}-child`,
+          { k: '1' },
+          { name: job.metadata.name, uid: job.metadata.uid },
+        );
         return execute(ctx, job, aPlan({ apply: [child], report: { status: { state: 'Ready' } } }), signal);
       });
       controller.watch(batchjobs, toOwnKey);
       running.push(controller.start(lost.signal));
       return { controller, lost };
     };
-    for (let index = 0; index < 20; index += 1) server.put(jobs, { kind: 'BatchJob', metadata: { name: `j${index}` }, spec: {} });
+    for (let index = 0; index < 20; index += 1)
+      server.put(jobs, { kind: 'BatchJob', metadata: { name: `j${index}` }, spec: {} });
     server.fail(({ method }) => method === 'PATCH', { code: 500, reason: 'InternalError' }, 10);
     server.fail(({ method }) => method === 'PATCH', { code: 429, headers: { 'retry-after': '0.05' } }, 5);
     const first = await start();
@@ -163,7 +176,10 @@ describe('a controller', () => {
     });
     controller.enqueue('k');
     running.push(controller.start(stop.signal));
-    await until(async () => (await metric('controller_runtime_reconcile_total{controller="job",result="success"}')) === 1, 'it succeeded');
+    await until(
+      async () => (await metric('controller_runtime_reconcile_total{controller="job",result="success"}')) === 1,
+      'it succeeded',
+    );
     expect(await metric('controller_runtime_reconcile_errors_total{controller="job"}')).toBe(2);
     expect(await metric('controller_runtime_reconcile_panics_total{controller="job"}')).toBe(1);
     expect(await metric('controller_runtime_reconcile_total{controller="job",result="requeue"}')).toBe(1);
@@ -209,7 +225,8 @@ describe('a controller', () => {
     expect(begun).toEqual(['quick']);
 
     const stuck = controllerOf(
-      (_key, { signal }) => new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+      (_key, { signal }) =>
+        new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
       { name: 'other' },
     );
     stuck.enqueue('k');

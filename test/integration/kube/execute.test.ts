@@ -30,7 +30,9 @@ afterEach(async () => {
 
 const run = (plan: Plan) => execute(ctx, job, plan, signal);
 const writes = (): string[] =>
-  server.requests.filter(({ method }) => method !== 'GET').map(({ method, path }) => `${method} ${path.split('/').slice(-2).join('/')}`);
+  server.requests
+    .filter(({ method }) => method !== 'GET')
+    .map(({ method, path }) => `${method} ${path.split('/').slice(-2).join('/')}`);
 
 describe('order', () => {
   it('is finalizer, apply, create, remove, status, events, and at last the other finalizer', async () => {
@@ -42,7 +44,10 @@ describe('order', () => {
         create: [aConfigMap('created', {}, { name: 'j', uid: job.metadata.uid })],
         remove: [{ apiVersion: 'v1', kind: 'ConfigMap', namespace: 'a', name: 'old', uid: old.metadata.uid }],
         report: (done) => {
-          expect(done).toMatchObject({ created: ['ConfigMap/applied', 'ConfigMap/created'], removed: ['ConfigMap/old'] });
+          expect(done).toMatchObject({
+            created: ['ConfigMap/applied', 'ConfigMap/created'],
+            removed: ['ConfigMap/old'],
+          });
           return { status: { state: 'Running' }, events: [event], outcome: { kind: 'settled' } };
         },
       }),
@@ -56,7 +61,10 @@ describe('order', () => {
     ]);
     expect(changes.configured).toEqual(['BatchJob/j/status']);
     expect(ctx.recorder.texts).toEqual([event]);
-    expect(server.read(`${jobs}/j`)).toMatchObject({ metadata: { finalizers: ['millrace.dev/x'] }, status: { state: 'Running' } });
+    expect(server.read(`${jobs}/j`)).toMatchObject({
+      metadata: { finalizers: ['millrace.dev/x'] },
+      status: { state: 'Running' },
+    });
   });
 
   it('stops at the first error that is no refusal, and then writes no status and no event', async () => {
@@ -145,8 +153,18 @@ describe('create', () => {
     server.put(configMaps, { kind: 'ConfigMap', metadata });
     const { changes } = await run(aPlan({ create: [mine('foreign'), mine('leaving')] }));
     expect(changes.refused).toEqual([
-      { kind: 'ConfigMap', name: 'foreign', reason: 'AlreadyExists', message: expect.stringContaining('belongs to someone else') },
-      { kind: 'ConfigMap', name: 'leaving', reason: 'AlreadyExists', message: expect.stringContaining('still being deleted') },
+      {
+        kind: 'ConfigMap',
+        name: 'foreign',
+        reason: 'AlreadyExists',
+        message: expect.stringContaining('belongs to someone else'),
+      },
+      {
+        kind: 'ConfigMap',
+        name: 'leaving',
+        reason: 'AlreadyExists',
+        message: expect.stringContaining('still being deleted'),
+      },
     ]);
   });
 
@@ -154,12 +172,20 @@ describe('create', () => {
     let room = 3;
     server.admit = ({ method }) => {
       room -= method === 'POST' ? 1 : 0;
-      if (room < 0) throw FakeApiServer.refusal(403, 'Forbidden', 'exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3');
+      if (room < 0)
+        throw FakeApiServer.refusal(
+          403,
+          'Forbidden',
+          'exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3',
+        );
     };
     const { changes, outcome } = await run(
       aPlan({
         create: Array.from({ length: 100 }, (_, index) => mine(`p${index}`)),
-        report: ({ refused }) => ({ events: [], outcome: { kind: 'waiting', reason: refused[0]?.reason ?? '', afterMs: 1 } }),
+        report: ({ refused }) => ({
+          events: [],
+          outcome: { kind: 'waiting', reason: refused[0]?.reason ?? '', afterMs: 1 },
+        }),
       }),
     );
     expect(changes.created).toHaveLength(3);
@@ -214,7 +240,10 @@ describe('status', () => {
 
 describe('finalizer', () => {
   it('is taken off even though the status write before it made a new version', async () => {
-    job = server.put(jobs, { kind: 'BatchJob', metadata: { name: 'j', finalizers: ['other', 'millrace.dev/x'] } }) as Stored;
+    job = server.put(jobs, {
+      kind: 'BatchJob',
+      metadata: { name: 'j', finalizers: ['other', 'millrace.dev/x'] },
+    }) as Stored;
     await run(aPlan({ finalizer: { remove: 'millrace.dev/x' }, report: { status: { state: 'Deleting' } } }));
     expect(server.read(`${jobs}/j`)?.metadata.finalizers).toEqual(['other']);
   });

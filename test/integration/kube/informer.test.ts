@@ -52,9 +52,19 @@ function started(): { informer: Informer<Pod>; seen: string[] } {
   return { informer, seen };
 }
 
-const names = (informer: Informer<Pod>): string[] => informer.store.list().map((object) => object.metadata.name).sort();
+const names = (informer: Informer<Pod>): string[] =>
+  informer.store
+    .list()
+    .map((object) => object.metadata.name)
+    .sort();
 const matches = (informer: Informer<Pod>): boolean =>
-  JSON.stringify(names(informer)) === JSON.stringify(server.all(path).map((object) => object.metadata.name).sort());
+  JSON.stringify(names(informer)) ===
+  JSON.stringify(
+    server
+      .all(path)
+      .map((object) => object.metadata.name)
+      .sort(),
+  );
 
 describe('in good times', () => {
   it('has everything, told to its handlers, when it says that it is synced', async () => {

@@ -15,7 +15,10 @@ beforeEach(async () => {
   server.reviews.set('tokenreviews', (body) => {
     const { token, audiences } = body['spec'] as { token: string; audiences: string[] };
     if (token.startsWith('bad')) return { ...body, status: { authenticated: false, error: 'unknown' } };
-    const extra = { 'authentication.kubernetes.io/pod-name': ['p'], 'authentication.kubernetes.io/pod-uid': [`uid-of-${token}`] };
+    const extra = {
+      'authentication.kubernetes.io/pod-name': ['p'],
+      'authentication.kubernetes.io/pod-uid': [`uid-of-${token}`],
+    };
     const user = { username: 'system:serviceaccount:a:worker', extra };
     return { ...body, status: { authenticated: true, user, ...(token === 'unaware' ? {} : { audiences }) } };
   });

@@ -8,7 +8,7 @@ import { type Kind, kinds } from '../../../operator/kube/kinds.ts';
 import type { KubeObject } from '../../../operator/kube/object.ts';
 import { Controller } from '../../../operator/runtime/controller.ts';
 import { AppliedObjects, execute } from '../../../operator/runtime/execute.ts';
-import { cachedChild, reconcileTenant, type TenantCaches, type TenantInformers, watchForTenants } from '../../../operator/tenant/controller.ts';
+import { cachedChild, reconcileTenant, type TenantCaches, watchForTenants } from '../../../operator/tenant/controller.ts';
 import { namespaceOf, type NamespaceObject, type ResourceQuotaObject, type StoredTenant } from '../../../operator/tenant/observe.ts';
 import { FakeApiServer, type FakeObject } from '../../support/fake-api-server.ts';
 import { bareRegistry, clientOf, quickTimings, silentLog, until } from '../../support/kube.ts';
@@ -55,7 +55,7 @@ async function start(): Promise<void> {
   const registry = bareRegistry();
   const informer = <T extends KubeObject>(kind: Kind, options: Partial<InformerOptions<T>> = {}): Informer<T> =>
     new Informer<T>({ client, kind, clock: systemClock, log: silentLog, registry, timings: quickTimings, ...options });
-  const informers: TenantInformers = {
+  const informers = {
     tenants: informer<StoredTenant>(kinds.Tenant, { indexes: { claim: (tenant) => [namespaceOf(tenant)] } }),
     namespaces: informer<NamespaceObject>(kinds.Namespace),
     quotas: informer<ResourceQuotaObject>(kinds.ResourceQuota, { selection, indexes }),

@@ -112,7 +112,7 @@ describe('back-off of a slot whose pods die young', () => {
   });
 
   test('a pod that ended well too early is no reason for a hot loop', () => {
-    expect(plan([aWorkerPod(0).born(-3).phase('Succeeded').ended(0).build()], { wanted: 1 }).create).toEqual([]);
+    expect(plan([aWorkerPod(0).born(-3).phase('Succeeded').ended(0, { finishedAt: at(0) }).build()], { wanted: 1 }).create).toEqual([]);
   });
 
   test('one waiting slot does not hold up the others', () => {

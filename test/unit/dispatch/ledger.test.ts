@@ -429,6 +429,18 @@ describe('failover', () => {
     expect(progress(after.ledger, 10)).toMatchObject({ items: { succeeded: 7 }, rate: 0 });
   });
 
+  it('does not take what it finds in a chain for speed, also when the shard goes to another worker', () => {
+    const scene = Scene.planned(2);
+    const worker = scene.worker(0);
+    worker.rate = 0.1;
+    worker.settle();
+    scene.wait(1_000);
+    worker.reach('shard/0/0', 9);
+    worker.sync();
+    expect(progress(scene.ledger, scene.now)).toMatchObject({ items: { succeeded: 9 } });
+    expect(progress(scene.ledger, scene.now).rate).toBeLessThan(1);
+  });
+
   it('keeps a shard for the worker that the status names until it reports', () => {
     const scene = new Scene(aJob(), { ...nothingDonePlanned(2), leases: [{ slot: 0, attempt: 3, shard: 0 }] });
     const [owner, other] = [scene.worker(0, 3), scene.worker(1)];

@@ -36,7 +36,7 @@ describe('progress', () => {
   it('tells the time left from the measured rate', () => {
     const scene = Scene.planned(10);
     const worker = scene.worker(0);
-    worker.capacity = 1;
+    Object.assign(worker, { capacity: 1, rate: 10 });
     worker.settle();
     for (let shard = 0; shard < 5; shard++) {
       scene.wait(1_000);

@@ -7,7 +7,9 @@ describe('paths', () => {
     expect(pathOf(kinds.Pod, { namespace: 'a', name: 'p' })).toBe('/api/v1/namespaces/a/pods/p');
     expect(pathOf(kinds.Pod, {})).toBe('/api/v1/pods');
     expect(pathOf(kinds.Tenant, { name: 't' }, 'status')).toBe('/apis/millrace.dev/v1alpha1/tenants/t/status');
-    expect(pathOf(kinds.NetworkPolicy, { namespace: 'a' })).toBe('/apis/networking.k8s.io/v1/namespaces/a/networkpolicies');
+    expect(pathOf(kinds.NetworkPolicy, { namespace: 'a' })).toBe(
+      '/apis/networking.k8s.io/v1/namespaces/a/networkpolicies',
+    );
     expect(pathOf(kinds.Namespace, { namespace: 'ignored', name: 'a' })).toBe('/api/v1/namespaces/a');
   });
 

@@ -40,7 +40,8 @@ class LeaseServer {
   client(name: string): ConstructorParameters<typeof LeaderElector>[0]['client'] {
     const missing = () => new KubeError({ code: 404, reason: 'NotFound', message: 'no lease' });
     type Options = { signal?: AbortSignal; timeoutMs?: number } | undefined;
-    const answer = <T>(call: Options, work: () => T) => this.#answer(name, call?.signal, call?.timeoutMs ?? 5_000, work);
+    const answer = <T>(call: Options, work: () => T) =>
+      this.#answer(name, call?.signal, call?.timeoutMs ?? 5_000, work);
     return {
       get: (async (_kind: unknown, _at: unknown, call: Options) =>
         answer(call, () => {
@@ -49,7 +50,8 @@ class LeaseServer {
         })) as never,
       create: (async (_kind: unknown, lease: Lease, call: Options) =>
         answer(call, () => {
-          if (this.lease !== undefined) throw new KubeError({ code: 409, reason: 'AlreadyExists', message: 'there is one' });
+          if (this.lease !== undefined)
+            throw new KubeError({ code: 409, reason: 'AlreadyExists', message: 'there is one' });
           return this.#write(lease);
         })) as never,
       replace: (async (_kind: unknown, lease: Lease, call: Options) =>
@@ -94,7 +96,8 @@ function contender(server: LeaseServer, identity: string, registry = bareRegistr
   return it;
 }
 
-const leads = (it: Contender): boolean => it.leadership !== undefined && !it.leadership.signal.aborted && it.leadership.held();
+const leads = (it: Contender): boolean =>
+  it.leadership !== undefined && !it.leadership.signal.aborted && it.leadership.held();
 
 let server: LeaseServer;
 beforeEach(() => {

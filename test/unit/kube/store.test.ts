@@ -95,7 +95,9 @@ describe('a store', () => {
               follow(seen, store.remove(object));
             }
           }
-          const expected = [...truth.values()].map(({ metadata }) => `${metadata.uid} ${metadata.resourceVersion}`).sort();
+          const expected = [...truth.values()]
+            .map(({ metadata }) => `${metadata.uid} ${metadata.resourceVersion}`)
+            .sort();
           const flat = (objects: Iterable<Stored<Thing>>): string[] =>
             [...objects].map(({ metadata }) => `${metadata.uid} ${metadata.resourceVersion}`).sort();
           expect(flat(store.values())).toEqual(expected);

@@ -47,8 +47,9 @@ it('fails a check that never answers', async () => {
     host: '127.0.0.1',
     registry: bareRegistry(),
     ready: { stuck: () => new Promise(() => undefined) },
+    checkTimeoutMs: 20,
   });
-  expect((await get('/readyz')).text).toContain('no answer within');
+  expect((await get('/readyz')).text).toContain('[-]stuck failed: no answer within 20 ms');
 });
 
 it('sees an event loop that stays behind', async () => {

@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest';
+import type { Run } from '../../../inference-pod/engine/batch.ts';
+import { runChunk } from '../../../inference-pod/engine/chunk-runner.ts';
+import { signatureOf } from '../../../inference-pod/engine/signature.ts';
+import type { Chunk } from '../../../inference-pod/reading/chunk.ts';
+
+const signature = signatureOf(
+  [{ name: 'x', isTensor: true, type: 'float32', shape: ['N', 'L'] }],
+  [{ name: 'y', isTensor: true, type: 'float32', shape: ['N', 'L'] }],
+);
+
+function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length]): Chunk {
+  const parts = lines.map((line) => Buffer.from(line as string));
+  const ends = Uint32Array.from(parts, (_, index) => parts.slice(0, index + 1).reduce((sum, { length }) => sum + length, 0));
+  return {
+    bytes: new Uint8Array(Buffer.concat(parts)),
+    starts: Uint32Array.from(parts, (_, index) => ends[index - 1] ?? 0),
+    ends,
+    offsets: Float64Array.from(parts, (_, index) => index * 100),
+    lines: Float64Array.from(parts, (_, index) => index + 1),
+    file: new Uint32Array(parts.length),
+    files: ['a.jsonl'],
+    tooLong: new Float64Array(parts.length),
+    groups: Uint32Array.from(groups),
+  };
+}
+
+/** Adds one; refuses any batch that holds 13; remembers the shapes it was given. */
+function model(): { run: Run; shapes: string[] } {
+  const shapes: string[] = [];
+  const run: Run = async ([x]) => {
+    const { dims, data } = x as { dims: readonly number[]; data: Float32Array };
+    shapes.push(dims.join('x'));
+    if (data.includes(13)) throw new Error('Non-zero status code returned while running the node');
+    return [{ dims, data: data.map((value) => (value === 7 ? Number.NaN : value + 1)) }];
+  };
+  return { run, shapes };
+}
+
+const item = (id: number, ...x: number[]): string => JSON.stringify({ id, inputs: { x } });
+const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8');
+
+describe('a chunk', () => {
+  test('is run in batches of equal shape within each group, and answered in order', async () => {
+    const { run, shapes } = model();
+    const result = await runChunk(chunkOf([item(1, 1), item(2, 1, 2), item(3, 3), item(4, 4), item(5, 5)], [4, 5]), signature, 2, run);
+    expect(shapes).toEqual(['2x1', '1x2', '1x1', '1x1']);
+    expect(text(result.results)).toBe(
+      [[1, [2]], [2, [2, 3]], [3, [4]], [4, [5]], [5, [6]]].map(([id, y]) => `${JSON.stringify({ id, outputs: { y } })}\n`).join(''),
+    );
+    expect(result).toMatchObject({ succeeded: 5, failed: 0 });
+  });
+
+  test('loses only the item that the model refuses', async () => {
+    const { run, shapes } = model();
+    const result = await runChunk(chunkOf([1, 2, 3, 13, 5, 6, 8, 9].map((x) => item(x, x))), signature, 8, run);
+    expect(result).toMatchObject({ succeeded: 7, failed: 1, firstError: 'a.jsonl:4: InferenceFailed: the model refused the item: Non-zero status code returned while running the node' });
+    expect(shapes).toEqual(['8x1', '4x1', '2x1', '2x1', '1x1', '1x1', '4x1']);
+    expect(text(result.errors)).toContain('{"id":13,"file":"a.jsonl","line":4,"offset":300,"code":"InferenceFailed"');
+  });
+
+  test('names the output that is not a number', async () => {
+    const result = await runChunk(chunkOf([item(1, 7, 1), item(2, 1, 1)]), signature, 8, model().run);
+    expect(result.succeeded).toBe(1);
+    expect(JSON.parse(text(result.errors))).toEqual({ id: 1, file: 'a.jsonl', line: 1, offset: 0, code: 'NonFiniteOutput', message: 'outputs.y: the model gave NaN' });
+  });
+
+  test('refuses lines that are no UTF-8, no JSON or too long, and names items without id by their place', async () => {
+    const chunk = chunkOf([Buffer.from([0x22, 0xff, 0x22]), 'nonsense', '', '{"inputs":{"x":[1]}}', item(5, 5)]);
+    chunk.tooLong[2] = 99_000_000;
+    chunk.lines[4] = 0;
+    const result = await runChunk(chunk, signature, 8, model().run);
+    expect(text(result.errors).trim().split('\n').map((line) => [JSON.parse(line).line, JSON.parse(line).code])).toEqual([
+      [1, 'InvalidUtf8'],
+      [2, 'InvalidJson'],
+      [3, 'LineTooLong'],
+    ]);
+    expect(text(result.results)).toBe('{"file":"a.jsonl","line":4,"outputs":{"y":[2]}}\n{"id":5,"outputs":{"y":[6]}}\n');
+  });
+
+  test('leaves out line numbers that are not known', async () => {
+    const chunk = chunkOf(['x', '{"inputs":{"x":[1]}}']);
+    chunk.lines.fill(0);
+    const result = await runChunk(chunk, signature, 8, model().run);
+    expect(JSON.parse(text(result.errors))).not.toHaveProperty('line');
+    expect(result.firstError).toMatch(/^a\.jsonl at byte 0: InvalidJson/);
+    expect(text(result.results)).toBe('{"file":"a.jsonl","offset":100,"outputs":{"y":[2]}}\n');
+  });
+});

@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+import { readConfig, readEarlyConfig } from '../../../inference-pod/config.ts';
+import { env } from '../../../inference-pod/contract.ts';
+
+const spec = {
+  job: { uid: '5f0c', namespace: 'tenant-acme', name: 'nightly' },
+  model: { root: '/model', path: 'm.onnx', task: 'tensors', accelerator: 'auto' },
+  input: { format: 'jsonl', root: '/in', path: '' },
+  output: { root: '/out', path: 'out/', overwrite: false },
+  sharding: { targetBytes: 8388608, maxWorkers: 4 },
+  batching: { maxSize: 32 },
+};
+const base = { [env.spec]: JSON.stringify(spec), [env.slot]: '3', [env.attempt]: '2', [env.syncUrl]: 'https://sync:9443', [env.cpuMillis]: '2500' };
+
+/** The spec with one field set, by its path. */
+function having(path: string, value: unknown): Record<string, string> {
+  const changed = structuredClone(spec) as Record<string, unknown>;
+  const keys = path.split('.');
+  const last = keys.pop() as string;
+  const parent = keys.reduce((inner, key) => inner[key] as Record<string, unknown>, changed);
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return { ...base, [env.spec]: JSON.stringify(changed) };
+}
+
+describe('the configuration', () => {
+  test('comes from the environment', () => {
+    expect(readConfig({ ...base, [env.tokenFile]: '/t', [env.syncCa]: 'PEM' })).toMatchObject({
+      spec,
+      worker: { job: '5f0c', slot: 3, attempt: 2, incarnation: expect.stringMatching(/^[0-9a-f-]{36}$/) as unknown },
+      sync: { url: 'https://sync:9443', tokenFile: '/t', ca: 'PEM' },
+      sessions: 2,
+      healthPort: 0,
+    });
+  });
+
+  test('gives a container of less than one CPU one session', () => {
+    expect(readConfig({ ...base, [env.cpuMillis]: '250' }).sessions).toBe(1);
+  });
+
+  test('falls back to a known log level', () => {
+    expect(readEarlyConfig({ [env.logLevel]: 'loud' }).logLevel).toBe('info');
+    expect(readEarlyConfig({ [env.logLevel]: 'debug' }).logLevel).toBe('debug');
+  });
+
+  test.each([
+    ['no spec', { ...base, [env.spec]: '' }, 'MILLRACE_SPEC is not set'],
+    ['a spec that is a list', { ...base, [env.spec]: '[]' }, 'MILLRACE_SPEC is [], expected an object'],
+    ['a slot that is no number', { ...base, [env.slot]: '-1' }, 'MILLRACE_SLOT is "-1", expected a whole number'],
+    ['a URL that is none', { ...base, [env.syncUrl]: 'sync:9443' }, 'MILLRACE_SYNC_URL is "sync:9443", expected a URL such as https://millrace-sync.millrace-system.svc:9443'],
+    ['no model', having('model', undefined), 'MILLRACE_SPEC: model is missing, expected an object'],
+    ['a UID that is a path', having('job.uid', '../x'), 'MILLRACE_SPEC: job.uid is "../x", expected letters, digits and "-"'],
+    ['a relative root', having('input.root', 'in'), 'MILLRACE_SPEC: input.root is "in", expected an absolute path'],
+    ['an absolute path', having('input.path', '/etc/passwd'), 'MILLRACE_SPEC: input.path is "/etc/passwd": it is absolute, expected a path relative to the volume'],
+    ['a path that leads up', having('output.path', 'a/../b'), 'MILLRACE_SPEC: output.path is "a/../b": it holds "..", expected a path inside the volume'],
+    ['a path with NUL', having('model.path', 'a\0b'), 'MILLRACE_SPEC: model.path is "a\\u0000b": it holds a NUL character'],
+    ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors"'],
+    ['an unknown accelerator', having('model.accelerator', 'tpu'), 'MILLRACE_SPEC: model.accelerator is "tpu", expected "auto" or "cuda" or "cpu"'],
+    ['no batch size', having('batching.maxSize', 0), 'MILLRACE_SPEC: batching.maxSize is 0, expected a whole number above 0'],
+    ['overwrite as text', having('output.overwrite', 'yes'), 'MILLRACE_SPEC: output.overwrite is "yes", expected true or false'],
+  ])('is refused with one sentence: %s', (_name, environment, message) => {
+    expect(() => readConfig(environment)).toThrow(expect.objectContaining({ code: 'SpecInvalid', message }) as Error);
+  });
+});
