@@ -73,7 +73,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     enqueue: (key) => batchjobs.enqueue(key),
     forget: (uid) => reconciler.forget(uid),
     seen: (key) => unseen.seen(key),
-    workerGone: (uid, slot, attempt) => dispatcher.workerGone(uid, slot, attempt),
+    workerGone: (uid, slot, attempt, byCrash) => dispatcher.workerGone(uid, slot, attempt, byCrash),
     wasRefused: (uid) => reconciler.wasRefused(uid),
   });
   const tenantCaches = Object.fromEntries(Object.entries(informers).map(([name, { store }]) => [name, store])) as unknown as TenantDeps['caches'];

@@ -56,7 +56,7 @@ export async function localJob(file: string, uid: string, workers: number | unde
     throw new StepError('read the manifest', 'spec.input.configMap: there is no ConfigMap without a cluster', 'use spec.input.volume or spec.input.inline');
   }
   await mkdir(spec.output.root, { recursive: true });
-  return { spec, ledger: ledgerJob(job), name: job.metadata.name, workers: job.spec.workers.max, output: resolve(spec.output.root, spec.output.path), sample };
+  return { spec, ledger: { ...ledgerJob(job), holdVerdict: false }, name: job.metadata.name, workers: job.spec.workers.max, output: resolve(spec.output.root, spec.output.path), sample };
 }
 
 function readManifest(file: string, uid: string): Stored {

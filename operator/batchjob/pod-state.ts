@@ -1,3 +1,4 @@
+import { exitCodes } from '../../inference-pod/contract.ts';
 import { WORKER_CONTAINER } from '../api/names.ts';
 import type { ContainerState, ContainerStatus, WorkerPod } from './observe.ts';
 
@@ -38,4 +39,15 @@ export function workerContainer(pod: WorkerPod): ContainerStatus | undefined {
 export function lastTermination(pod: WorkerPod): ContainerState['terminated'] {
   const container = workerContainer(pod);
   return container?.state?.terminated ?? container?.lastState?.terminated;
+}
+
+const NOT_A_CRASH: ReadonlySet<number> = new Set([exitCodes.done, exitCodes.retired, exitCodes.drained]);
+
+/** Whether the worker's last process ended by itself and badly, before anyone asked the pod to go. */
+export function hadCrashed(pod: WorkerPod): boolean {
+  const ended = lastTermination(pod);
+  if (!ended || NOT_A_CRASH.has(ended.exitCode) || workerContainer(pod)?.state?.running) return false;
+  const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = pod.metadata;
+  // The API server sets the time of the deletion's end.
+  return deletionTimestamp === undefined || Date.parse(ended.finishedAt ?? '') < Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1000;
 }

@@ -15,6 +15,7 @@ import { type ConfigMapData, inputToCopy } from './input-copy.ts';
 import type { InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
 import { planBatchJob } from './plan.ts';
 import { inputCopyName } from './pod.ts';
+import { attemptOf, slotOf } from './pod-state.ts';
 import { ledgerJob, savedProgress } from './saved-progress.ts';
 import type { UnseenPods } from './unseen-pods.ts';
 
@@ -110,7 +111,7 @@ export class BatchJobReconciler {
     const made = unseen.of(uid, clock.monotonic()).filter(({ metadata }) => !caches.pods.get(keyOf(metadata)));
     const pods = [...caches.pods.byIndex('job', uid), ...made];
     if (isOver(job)) dispatcher.forget(uid);
-    else if (tenant) dispatcher.open(ledgerJob(job), savedProgress(job));
+    else if (tenant) this.#openLedger(job, pods);
     const ledger = dispatcher.snapshot(uid);
     return {
       ...(tenant ? { tenant } : {}),
@@ -123,6 +124,19 @@ export class BatchJobReconciler {
       toldWarnings: memory.toldWarnings,
       settings,
     };
+  }
+
+  /** A ledger that is opened anew is told which of the workers in the status did not outlive the former leader. */
+  #openLedger(job: StoredBatchJob, pods: Observed['pods']): void {
+    const { dispatcher } = this.#deps;
+    const { uid } = job.metadata;
+    const isNew = !dispatcher.has(uid);
+    dispatcher.open(ledgerJob(job), savedProgress(job));
+    if (!isNew) return;
+    const alive = new Set(pods.map((pod) => `${slotOf(pod)}/${attemptOf(pod)}`));
+    for (const { slot, attempt } of job.status?.workers ?? []) {
+      if (attempt !== undefined && !alive.has(`${slot}/${attempt}`)) dispatcher.workerGone(uid, slot, attempt);
+    }
   }
 
   async #inputCopy(job: StoredBatchJob, memory: Memory, signal: AbortSignal): Promise<InputCopy> {

@@ -5,7 +5,7 @@ import type { Informer } from '../kube/informer.ts';
 import { controllerOf, keyOf, type KubeObject, type Stored } from '../kube/object.ts';
 import { type ClaimObject, isNodeReady, type NodeObject } from './caches.ts';
 import type { StoredBatchJob, WorkerPod } from './observe.ts';
-import { attemptOf, slotOf } from './pod-state.ts';
+import { attemptOf, hadCrashed, slotOf } from './pod-state.ts';
 
 /** Jobs are indexed by `namespace` and `volumeClaim` ("namespace/claim"), pods by `node`. */
 export interface BatchJobInformers {
@@ -27,7 +27,7 @@ export interface TriggerDeps {
   /** Any event about a pod of this key came in. */
   seen: (podKey: string) => void;
   /** A worker's pod is gone or terminal. */
-  workerGone: (jobUid: string, slot: number, attempt: number) => void;
+  workerGone: (jobUid: string, slot: number, attempt: number, byCrash: boolean) => void;
   wasRefused: (jobUid: string) => boolean;
 }
 
@@ -48,7 +48,7 @@ export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone
     if (owner?.kind !== 'BatchJob') return;
     seen(keyOf(object.metadata));
     const phase = object.status?.phase;
-    if (type === 'delete' || phase === 'Succeeded' || phase === 'Failed') workerGone(owner.uid, slotOf(object), attemptOf(object));
+    if (type === 'delete' || phase === 'Succeeded' || phase === 'Failed') workerGone(owner.uid, slotOf(object), attemptOf(object), hadCrashed(object));
     enqueue(`${object.metadata.namespace}/${owner.name}`);
   });
   claims.onChange(({ object }) => {

@@ -73,10 +73,10 @@ export class Dispatcher {
     return this.#entries.has(jobUid);
   }
 
-  workerGone(jobUid: string, slot: number, attempt: number): void {
+  workerGone(jobUid: string, slot: number, attempt: number, byCrash = false): void {
     const entry = this.#entries.get(jobUid);
     if (!entry) return;
-    workerGone(entry.ledger, slot, attempt, this.#now());
+    workerGone(entry.ledger, slot, attempt, this.#now(), byCrash);
     this.#settle(entry);
   }
 

@@ -145,12 +145,19 @@ function fallSilent(ledger: Ledger, worker: Worker): void {
   ledger.version++;
 }
 
-/** The pod of this attempt has ended or is gone for good; whatever still comes from it is answered with `retired`. */
-export function workerGone(ledger: Ledger, slot: number, attempt: number, now: number): void {
+/**
+ * The pod of this attempt has ended or is gone for good; whatever still comes from it is answered with `retired`.
+ * `byCrash`: its process had ended badly before, which counts against what it ran.
+ */
+export function workerGone(ledger: Ledger, slot: number, attempt: number, now: number, byCrash = false): void {
   if (attempt <= (ledger.gone.get(slot) ?? -1)) return;
   ledger.gone.set(slot, attempt);
   const worker = ledger.workers.get(slot);
-  if (worker && worker.attempt <= attempt) free(ledger, worker);
+  if (worker && worker.attempt <= attempt) {
+    const culprits = byCrash && worker.attempt === attempt ? [...running(worker), ...worker.suspects] : [];
+    free(ledger, worker);
+    for (const work of culprits) crashed(ledger, work);
+  }
   settle(ledger, now);
 }
 

@@ -218,6 +218,13 @@ describe('leases', () => {
     expect(gone.verdict()).toBe('retired');
   });
 
+  it('count a crash against what ran when the pod went after its process had ended badly', () => {
+    const scene = Scene.planned(1);
+    scene.worker(0).settle();
+    workerGone(scene.ledger, 0, 0, scene.now, true);
+    expect([...scene.ledger.crashes]).toEqual([[0, 1]]);
+  });
+
   it('are free at once when the next attempt of the slot speaks, and the older attempt is turned away', () => {
     const scene = Scene.planned(2);
     const [old, next] = [scene.worker(0, 0), scene.worker(0, 1)];

@@ -59,6 +59,24 @@ describe('a chunk', () => {
     expect(text(result.errors)).toContain('{"id":13,"file":"a.jsonl","line":4,"offset":300,"code":"InferenceFailed"');
   });
 
+  test('writes int64, bool and strings as they are, and a scalar without brackets', async () => {
+    const outputs = (['int64', 'bool', 'string'] as const).map((type) => ({ name: type, isTensor: true, type, shape: type === 'int64' ? ['N'] : ['N', 1] }));
+    const mixed = signatureOf([{ name: 'x', isTensor: true, type: 'float32', shape: ['N', 'L'] }], outputs);
+    const run: Run = async () => [
+      { dims: [1], data: new BigInt64Array([2n ** 53n + 1n]) },
+      { dims: [1, 1], data: new Uint8Array([1]) },
+      { dims: [1, 1], data: ['"\u2028é'] },
+    ];
+    const result = await runChunk(chunkOf([item(1, 1)]), mixed, 8, run);
+    expect(text(result.results)).toBe('{"id":1,"outputs":{"int64":9007199254740993,"bool":[true],"string":["\\"\u2028é"]}}\n');
+  });
+
+  test('fails when the model answers for another number of items', async () => {
+    const run: Run = async () => [{ dims: [3, 1], data: new Float32Array(3) }];
+    const result = await runChunk(chunkOf([item(1, 1), item(2, 2)]), signature, 8, run);
+    expect(result).toMatchObject({ failed: 2, firstError: expect.stringContaining('output "y" has the shape [3,1] for a batch of 1') as unknown });
+  });
+
   test('names the output that is not a number', async () => {
     const result = await runChunk(chunkOf([item(1, 7, 1), item(2, 1, 1)]), signature, 8, model().run);
     expect(result.succeeded).toBe(1);
