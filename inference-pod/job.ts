@@ -5,7 +5,7 @@ import type { WorkerSpec } from './contract.ts';
 import { errnoOf, FatalError } from './fatal.ts';
 import type { ModelFile } from './model-file.ts';
 import { type Plan, readPlan } from './planning/plan-file.ts';
-import { UnchangedFiles } from './planning/unchanged.ts';
+import type { UnchangedFiles } from './planning/unchanged.ts';
 import { type Concatenation, concatenate } from './reading/concatenation.ts';
 
 /** What all leases of one worker process share: where things are, and what is known of the input. */

@@ -10,16 +10,17 @@ export function formatFloat64(value: number): string {
 }
 
 export function formatFloat32(value: number): string {
-  return shortest(value, 6, 9, Math.fround);
+  return shortest(value, Math.abs(value) < 1.2e-38 ? 1 : 6, 9, Math.fround);
 }
 
 export function formatFloat16(value: number): string {
-  return shortest(value, 3, 5, Math.f16round);
+  return shortest(value, Math.abs(value) < 6.2e-5 ? 1 : 3, 5, Math.f16round);
 }
 
 /**
  * Tries `least` significant digits first, then one more at a time; `most` digits always suffice. Fewer than `least`
- * need no trial, because the decimal that was rounded to `least` digits loses its trailing zeros when printed.
+ * need no trial, because the decimal that was rounded to `least` digits loses its trailing zeros when printed; only
+ * subnormal numbers hold fewer than that, and are tried from one digit on.
  */
 function shortest(value: number, least: number, most: number, round: (value: number) => number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return formatFloat64(value);
@@ -32,7 +33,7 @@ function shortest(value: number, least: number, most: number, round: (value: num
     const decimal = Math.round(value * scale) / scale;
     if (round(decimal) === value) return String(decimal);
   }
-  for (let digits = 1; digits <= most; digits++) {
+  for (let digits = least; digits <= most; digits++) {
     const decimal = Number(value.toPrecision(digits));
     if (round(decimal) === value) return String(decimal);
   }

@@ -1,6 +1,6 @@
 /**
  * The same parts against a real API server, whose rules the fake one only copies. Runs when MILLRACE_TEST_KUBECONFIG
- * names a kubeconfig with full rights of a cluster that has our CRDs; works in a namespace of its own and removes it.
+ * names a kubeconfig with full rights; works in a namespace of its own and removes it.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -10,14 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../kit/clock.ts';
 import { KubeClient } from '../../../operator/kube/client.ts';
 import { kubeConfigCredentials } from '../../../operator/kube/credentials.ts';
-import {
-  isAlreadyExists,
-  isConflict,
-  isGone,
-  isInvalid,
-  isNotFound,
-  isQuotaExceeded,
-} from '../../../operator/kube/errors.ts';
+import { isAlreadyExists, isConflict, isInvalid, isNotFound, isQuotaExceeded } from '../../../operator/kube/errors.ts';
 import { EventRecorder } from '../../../operator/kube/events.ts';
 import { Informer } from '../../../operator/kube/informer.ts';
 import { kinds } from '../../../operator/kube/kinds.ts';
@@ -109,7 +102,9 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     expect(isNotFound(await rejection(client.applyStatus(kinds.Pod, status, options)))).toBe(true);
   });
 
-  it('apply of a field that the schema lacks is a bad request', async () => {
+  it('apply of a field that the schema lacks is a bad request', async (context) => {
+    if (isNotFound(await rejection(client.list(kinds.BatchJob, { namespace }))))
+      context.skip('the cluster has no CRDs of ours');
     const job = {
       apiVersion: 'millrace.dev/v1alpha1',
       kind: 'BatchJob',
@@ -135,7 +130,7 @@ describe.skipIf(file === undefined)('on a real API server', () => {
     expect(freed.metadata.finalizers).toBeUndefined();
   });
 
-  it('an informer follows, with label selector, and an old version is Gone', async () => {
+  it('an informer follows, with label selector', async () => {
     const informer = new Informer<KubeObject>({
       client,
       kind: kinds.ServiceAccount,
@@ -158,8 +153,6 @@ describe.skipIf(file === undefined)('on a real API server', () => {
       { metadata: { labels: { seen: 'no' } } },
     );
     await until(() => informer.store.size === 0, 'it left the selection');
-    const watch = client.watch(kinds.ServiceAccount, { resourceVersion: '1', timeoutSeconds: 5, idleMs: 10_000 });
-    expect(isGone(await rejection(watch.next()))).toBe(true);
     stop.abort();
     await running;
   }, 20_000);

@@ -9,8 +9,7 @@ import { models } from './worker-process.ts';
 async function answer(model: string, lines: string[]): Promise<{ results: unknown[]; errors: { code: string; message: string }[] }> {
   const { signature, run } = await openSession(join(models, model), 'cpu');
   const parts = lines.map((line) => Buffer.from(line));
-  let size = 0;
-  const starts = parts.map(({ length }) => (size += length) - length);
+  const starts = parts.map((_, index) => parts.slice(0, index).reduce((sum, { length }) => sum + length, 0));
   const chunk: Chunk = {
     bytes: new Uint8Array(Buffer.concat(parts)),
     starts: Uint32Array.from(starts),
