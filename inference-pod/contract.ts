@@ -176,7 +176,7 @@ export interface SyncRequest {
 }
 
 export interface SyncResponse {
-  /** Transitions of the leader's Lease. A worker ignores answers with a lower term than it has seen. */
+  /** Grows with every change of the leader. A worker ignores answers with a lower term than it has seen. */
   term: number;
   /** All leases that the worker holds from now on; running ones that are not listed are stopped without a further segment. */
   leases: Lease[];

@@ -48,7 +48,7 @@ export class Dispatcher {
     this.#ticker = setInterval(() => this.#tick(), tickMs);
   }
 
-  /** Transitions of the leader's Lease, sent with every answer. Set before the first `open`. */
+  /** Grows with every change of the leader; sent with every answer. Set before the first `open`. */
   set term(term: number) {
     this.#term = term;
   }
