@@ -43,12 +43,14 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
   const context: ExecuteContext = { client, recorder, fieldManager: FIELD_MANAGER, applied: new AppliedObjects(), held: () => leadership.held() };
 
   let batchjobs: Controller;
+  let reconciler: BatchJobReconciler;
   let nextProgressAt = 0;
   const dispatcher = new Dispatcher({
     clock,
     onChange: (uid) => {
       const job = informers.jobs.store.byIndex('uid', uid)[0];
       if (!job) return;
+      reconciler.progressed(uid);
       nextProgressAt = Math.max(clock.monotonic(), nextProgressAt + PROGRESS_GAP_MS);
       batchjobs.enqueue(keyOf(job.metadata), { priority: PROGRESS_PRIORITY, afterMs: nextProgressAt - clock.monotonic() });
     },
@@ -58,7 +60,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
   const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, dispatcher, metrics: syncMetrics(registry), log, signal });
   const unseen = new UnseenPods();
   const { tenants, jobs, namespaces, pods, claims, nodes } = informers;
-  const reconciler = new BatchJobReconciler({
+  reconciler = new BatchJobReconciler({
     caches: { tenants: tenants.store, jobs: jobs.store, namespaces: namespaces.store, pods: pods.store, claims: claims.store, nodes: nodes.store },
     client,
     dispatcher,

@@ -7,7 +7,7 @@ import { isNotFound } from '../kube/errors.ts';
 import { kinds } from '../kube/kinds.ts';
 import { keyOf, type KubeObject } from '../kube/object.ts';
 import type { Executed } from '../runtime/execute.ts';
-import type { Outcome } from '../runtime/outcome.ts';
+import { type Outcome, soonest } from '../runtime/outcome.ts';
 import { OwnWrites } from '../runtime/own-writes.ts';
 import type { Plan } from '../runtime/plan.ts';
 import { type Caches, claimsOf, lostNodes, tenantOf } from './caches.ts';
@@ -18,6 +18,9 @@ import { inputCopyName } from './pod.ts';
 import { attemptOf, slotOf } from './pod-state.ts';
 import { ledgerJob, savedProgress } from './saved-progress.ts';
 import type { UnseenPods } from './unseen-pods.ts';
+
+/** How often the status of a job is brought up to date while its ledger has no news. */
+const QUIET_REFRESH_MS = 10_000;
 
 export interface ReconcileDeps {
   caches: Caches;
@@ -34,6 +37,9 @@ interface Memory {
   inputCopied: boolean;
   refusal: Observed['refusal'];
   toldWarnings: Set<string>;
+  /** The ledger as the status shows it, and when it was taken. It is taken anew when the ledger has news, not at every event. */
+  snapshot: { at: number; ledger: NonNullable<Observed['ledger']> } | undefined;
+  news: boolean;
   /** The generation whose spec was found to fit the schema, so that each is checked once. */
   checked: number;
 }
@@ -70,7 +76,15 @@ export class BatchJobReconciler {
     if (executed.object.metadata.resourceVersion !== job.metadata.resourceVersion) this.#written.wrote(executed.object as StoredBatchJob);
     memory.refusal = executed.changes.refused[0];
     for (const warning of observed.ledger?.progress.warnings ?? []) memory.toldWarnings.add(warning);
-    return executed;
+    // A rate that falls because nothing moves is no news to the ledger, but it is to whoever watches.
+    const outcome = observed.ledger ? soonest(executed.outcome, { kind: 'requeue', afterMs: QUIET_REFRESH_MS }) : executed.outcome;
+    return { ...executed, outcome };
+  }
+
+  /** The ledger of this job has news for the status. */
+  progressed(uid: string): void {
+    const memory = this.#memory.get(uid);
+    if (memory) memory.news = true;
   }
 
   /** The BatchJob is gone: its workers are told to leave, and nothing is remembered. */
@@ -88,7 +102,7 @@ export class BatchJobReconciler {
   #memoryOf(job: StoredBatchJob): Memory {
     const known = this.#memory.get(job.metadata.uid);
     if (known) return known;
-    const memory: Memory = { inputCopied: false, refusal: undefined, toldWarnings: new Set(), checked: -1 };
+    const memory: Memory = { inputCopied: false, refusal: undefined, toldWarnings: new Set(), snapshot: undefined, news: true, checked: -1 };
     this.#memory.set(job.metadata.uid, memory);
     return memory;
   }
@@ -112,7 +126,7 @@ export class BatchJobReconciler {
     const pods = [...caches.pods.byIndex('job', uid), ...made];
     if (isOver(job)) dispatcher.forget(uid);
     else if (tenant) this.#openLedger(job, pods);
-    const ledger = dispatcher.snapshot(uid);
+    const ledger = this.#ledger(uid, memory);
     return {
       ...(tenant ? { tenant } : {}),
       pods,
@@ -124,6 +138,22 @@ export class BatchJobReconciler {
       toldWarnings: memory.toldWarnings,
       settings,
     };
+  }
+
+  /**
+   * The ledger's progress, paced by its own news (once a second, changes of phase at once). Were it read at each event,
+   * our own status write would be the event that brings the next one.
+   */
+  #ledger(uid: string, memory: Memory): Observed['ledger'] {
+    const { dispatcher, clock } = this.#deps;
+    if (!dispatcher.has(uid)) return undefined;
+    const now = clock.monotonic();
+    if (memory.news || !memory.snapshot || now - memory.snapshot.at >= QUIET_REFRESH_MS) {
+      memory.news = false;
+      const ledger = dispatcher.snapshot(uid);
+      memory.snapshot = ledger && { at: now, ledger };
+    }
+    return memory.snapshot?.ledger;
   }
 
   /** A ledger that is opened anew is told which of the workers in the status did not outlive the former leader. */
