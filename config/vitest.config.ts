@@ -14,7 +14,7 @@ export default defineConfig({
       { root, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, maxWorkers: 2, sequence: { groupOrder: 2 } } },
       { root, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], ...cluster, sequence: { groupOrder: 3 } } },
       // These take nodes and the operator away from under running jobs, so nothing else may run beside them.
-      { root, test: { name: 'loss', include: ['test/e2e/loss/*.test.ts'], ...cluster, testTimeout: 240_000, sequence: { groupOrder: 4 } } },
+      { root, test: { name: 'loss', include: ['test/e2e/loss/*.test.ts'], ...cluster, testTimeout: 300_000, sequence: { groupOrder: 4 } } },
     ],
   },
 });

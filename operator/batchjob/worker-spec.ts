@@ -42,6 +42,5 @@ const BYTES: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 2 ** 
 /** The sizes that the schema of spec.sharding.targetBytes takes, as a number of at least 1. */
 function bytesOf(size: number | string): number {
   const [, digits = '', unit = ''] = /^(\d+)(\D*)$/.exec(String(size)) ?? [];
-  const bytes = Number(digits) * (BYTES[unit] ?? Number.NaN);
-  return bytes >= 1 ? bytes : 1;
+  return Math.max(1, Number(digits) * (BYTES[unit] ?? 0));
 }

@@ -147,7 +147,7 @@ test('a pool larger than the quota works with the workers that fit, and tells wh
   putInput(narrow, 'in.jsonl', lines(Array.from({ length: 1000 }, (_, i) => item(`n${i}`, [i, 0, 0, 0]))));
   await apply(bench, jobManifest(narrow, 'wide', 'slow.onnx', fromVolume('in.jsonl'), { workers: { max: 3 } }));
   const job = await jobTells(bench, narrow, 'wide', 'works with one worker', ({ status }) => status?.state === 'Running' && status.readyWorkers === '1/3');
-  expect(job.status?.message).toMatch(/1 of 3 worker\(s\) at work.*waiting for quota.*pods 1 \(1 of 1 used\)/);
+  expect(job.status?.message).toMatch(/1 of 3 worker\(s\) at work.*waiting for quota.*pods 1 \(used 1 of 1\)/);
   await completed(bench, narrow, 'wide');
 });
 

@@ -33,7 +33,7 @@ async function midRun(name: string): Promise<JobObject> {
 }
 
 /** The job completes, and its files are those of the undisturbed run to the byte: no item twice, none missing. */
-async function expectUnharmed(name: string, limitMs = 120_000): Promise<JobObject> {
+async function expectUnharmed(name: string, limitMs = 180_000): Promise<JobObject> {
   const job = await completed(bench, tenant, name, limitMs);
   const { results, errors, manifest } = outcomeOf(tenant, name);
   expect(sha256(results)).toBe(undisturbed);
@@ -62,11 +62,14 @@ describe('a worker is lost', () => {
     const pod = await workerOf('killed', 0);
     await signal(await processOf(pod), 'KILL');
     const started = performance.now();
-    await until('the worker runs again in place', 3_000, async () => {
+    const again = await until('the worker runs again in place', 15_000, async () => {
       const now = await api.get<PodObject>(paths.pod(tenant.namespace, pod.metadata.name));
-      return now !== undefined && restarts(now) === restarts(pod) + 1 && runs(now);
+      return now !== undefined && restarts(now) === restarts(pod) + 1 && runs(now) ? now : undefined;
     });
-    measured('a killed worker runs again', performance.now() - started);
+    const [container] = again.status.containerStatuses ?? [];
+    const gap = Date.parse(container?.state.running?.startedAt ?? '') - Date.parse(container?.lastState?.terminated?.finishedAt ?? '');
+    measured('a killed worker runs again', gap);
+    expect(gap).toBeLessThanOrEqual(3_000);
     await jobTells(bench, tenant, 'killed', 'has two workers at work again', ({ status }) => status?.readyWorkers === '2/2' || status?.state !== 'Running');
     measured('it holds work again', performance.now() - started);
     await expectUnharmed('killed');

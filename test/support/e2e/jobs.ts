@@ -36,7 +36,7 @@ export interface PodObject extends ApiObject {
   };
   status: {
     phase: string;
-    containerStatuses?: { containerID?: string; restartCount: number; ready: boolean; state: { running?: { startedAt: string }; terminated?: { exitCode: number } } }[];
+    containerStatuses?: { containerID?: string; restartCount: number; ready: boolean; state: { running?: { startedAt: string } }; lastState?: { terminated?: { exitCode: number; finishedAt: string } } }[];
   };
 }
 
