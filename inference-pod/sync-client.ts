@@ -33,7 +33,7 @@ export class SyncClient {
   constructor(target: SyncTarget) {
     this.#target = target;
     this.#url = new URL(SYNC_PATH, target.url);
-    const options = { keepAlive: true, maxSockets: 2, scheduling: 'lifo' as const };
+    const options = { keepAlive: true, maxSockets: 4, scheduling: 'lifo' as const };
     this.#agent =
       this.#url.protocol === 'https:'
         ? new https.Agent({ ...options, ...(target.ca === undefined ? {} : { ca: target.ca }) })

@@ -12,6 +12,8 @@ const burst = 5;
 const gatherMs = 10;
 /** An answer that is this much later than the server's hold is not coming. */
 const graceMs = 5_000;
+/** The server answers an overtaken sync as soon as it has the newer one; one that it leaves open this long is cut off. */
+const overtakenMs = 2_000;
 const backoff = { baseMs: 250, capMs: 5_000, jitter: 0.5 };
 
 export interface SyncLoopOptions {
@@ -24,7 +26,11 @@ export interface SyncLoopOptions {
   log: Log;
 }
 
-/** Keeps exactly one sync open. News supersedes the open one; without an answer it tries again, ever more slowly. */
+/**
+ * Keeps one sync open. News overtakes it: a newer one is sent beside it, to which the server answers both, so that the
+ * connection lives on (cutting it off would cost a TLS handshake per checkpoint). Without an answer it tries again, ever
+ * more slowly.
+ */
 export class SyncLoop {
   readonly #options: SyncLoopOptions;
   #seq = 0;
@@ -34,7 +40,7 @@ export class SyncLoop {
   /** When the next sync would be due if all had been sent evenly. */
   #dueAt = Number.NEGATIVE_INFINITY;
   #news = false;
-  #open: AbortController | undefined;
+  #overtake: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: SyncLoopOptions) {
@@ -48,10 +54,10 @@ export class SyncLoop {
   /** There is something to say: soon, a new sync takes the place of the open one. */
   news(): void {
     this.#news = true;
-    if (this.#open === undefined || this.#timer !== undefined) return;
+    if (this.#overtake === undefined || this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#news) this.#open?.abort(new Superseded('superseded'));
+      if (this.#news) this.#overtake?.();
     }, Math.max(gatherMs, this.#untilGap()));
   }
 
@@ -76,22 +82,30 @@ export class SyncLoop {
 
   async #once(signal: AbortSignal): Promise<void> {
     const { call, onAnswer, clock } = this.#options;
-    const open = new AbortController();
-    this.#open = open;
+    const cut = new AbortController();
+    const overtaken = Promise.withResolvers<undefined>();
+    this.#overtake = () => overtaken.resolve(undefined);
     this.#dueAt = Math.max(this.#dueAt, clock.monotonic()) + gapMs;
     try {
-      const answer = await call(this.#request(), AbortSignal.any([signal, open.signal, AbortSignal.timeout(timing.holdMs + graceMs)]));
-      this.#open = undefined;
+      const answering = call(this.#request(), AbortSignal.any([signal, cut.signal, AbortSignal.timeout(timing.holdMs + graceMs)]));
+      const answer = await Promise.race([answering, overtaken.promise]);
+      if (answer === undefined) {
+        const late = setTimeout(() => cut.abort(new Error('overtaken')), overtakenMs);
+        // Whatever comes of it: the newer request says more.
+        answering.catch(() => undefined).finally(() => clearTimeout(late));
+        return;
+      }
       this.#recovered();
-      if (signal.aborted || open.signal.aborted || answer.superseded || answer.term < this.#term) return;
+      if (signal.aborted || answer.superseded || answer.term < this.#term) return;
       this.#term = answer.term;
       onAnswer(answer);
     } catch (error) {
-      this.#open = undefined;
-      // Not a failure: the next request says more.
-      if (signal.aborted || open.signal.aborted) return;
+      if (signal.aborted) return;
       this.#failed(error);
+      this.#overtake = undefined;
       await pause(delayFor(this.#failures - 1, backoff), signal);
+    } finally {
+      this.#overtake = undefined;
     }
   }
 
@@ -118,8 +132,6 @@ export class SyncLoop {
     this.#lastFailure = '';
   }
 }
-
-class Superseded extends Error {}
 
 function describe(error: unknown): string {
   if (!(error instanceof SyncRefused)) return messageOf(error);

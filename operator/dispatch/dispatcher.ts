@@ -124,6 +124,8 @@ export class Dispatcher {
         if (entry.open.get(slot) !== open) return;
         clearTimeout(open.timer);
         entry.open.delete(slot);
+        // Nobody hears it, but whoever awaits it must end.
+        resolve({ ...this.#answer(entry, slot), superseded: true });
       }, { once: true });
     });
     entry.ledger.news.add(slot);

@@ -14,7 +14,6 @@ interface Call {
 let calls: Call[];
 let answers: SyncResponse[];
 let open: number;
-let mostOpen: number;
 let stop: AbortController;
 let loop: SyncLoop;
 let running: Promise<void>;
@@ -23,7 +22,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   calls = [];
   answers = [];
-  open = mostOpen = 0;
+  open = 0;
   stop = new AbortController();
   const clock = { now: () => Date.now(), monotonic: () => Date.now() };
   loop = new SyncLoop({
@@ -33,7 +32,7 @@ beforeEach(() => {
     onAnswer: (answer) => answers.push(answer),
     call: (request, signal) => {
       const { promise, resolve, reject } = Promise.withResolvers<SyncResponse>();
-      mostOpen = Math.max(mostOpen, ++open);
+      open++;
       const close = (): number => open--;
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
       promise.then(close, close);
@@ -64,13 +63,33 @@ describe('the sync loop', () => {
     expect(answers).toHaveLength(1);
   });
 
-  test('supersedes the open sync when there is news, never with two open', async () => {
+  test('overtakes the open sync when there is news, and cuts it off only when the server leaves it open', async () => {
     await pass(1_000);
     loop.news();
     loop.news();
     await pass(20);
     expect(calls.map(({ request }) => request.seq)).toEqual([1, 2]);
-    expect(mostOpen).toBe(1);
+    calls[0]?.answer({ superseded: true });
+    await pass(0);
+    expect(open).toBe(1);
+    expect(answers).toHaveLength(0);
+    loop.news();
+    await pass(300);
+    expect([calls.length, open]).toEqual([3, 2]);
+    await pass(2_000);
+    expect(open).toBe(1);
+  });
+
+  test('does not take an overtaken sync for a failure, whatever becomes of it', async () => {
+    await pass(1_000);
+    loop.news();
+    await pass(20);
+    calls[0]?.fail(new Error('reset'));
+    await pass(0);
+    expect(loop.reachable).toBe(true);
+    calls[1]?.answer();
+    await pass(0);
+    expect(answers).toHaveLength(1);
   });
 
   test('sends at most five a second, however much news there is', async () => {
