@@ -76,13 +76,17 @@ function inPlace(): Screen {
   };
 }
 
+/** A line for each new state, and now and then one on progress. */
 function lines(): Screen {
-  let before = '';
+  const everyMs = 3000;
+  let state = '';
+  let at = 0;
   return {
     show(line, _message, tick = false) {
-      const told = line.replace(/\d+s$/, '');
-      if (tick || told === before) return;
-      before = told;
+      const [, now = ''] = line.split(/\s+/);
+      if (tick || (now === state && Date.now() - at < everyMs)) return;
+      state = now;
+      at = Date.now();
       console.log(line);
     },
     close() {},

@@ -111,17 +111,26 @@ describe('what is changed behind its back is put back within 5 s', () => {
     ['a relaxed Pod Security', paths.namespace(namespace), { metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } } }],
     ['a removed tenant label', paths.namespace(namespace), { metadata: { labels: { 'millrace.dev/tenant': null } } }],
   ];
+  type Child = ApiObject & Record<string, unknown>;
+  const content = ({ metadata, status: _status, ...rest }: Child): object => ({ ...rest, labels: metadata.labels });
+  const originals = new Map<string, Child>();
+  beforeAll(async () => {
+    for (const [, path] of cases) {
+      const original = await api.get<Child>(path);
+      if (original === undefined) throw new Error(`${path} does not exist`);
+      originals.set(path, original);
+    }
+  });
+
   test.each(cases)('%s', async (what, path, tamper) => {
-    type Child = ApiObject & Record<string, unknown>;
-    const content = ({ metadata, status: _status, ...rest }: Child): object => ({ ...rest, labels: metadata.labels });
-    const before = await api.get<Child>(path);
-    if (before === undefined) throw new Error(`${path} does not exist`);
+    const before = originals.get(path) as Child;
+    const uid = (await api.get<Child>(path))?.metadata.uid;
     if (tamper === 'delete') await api.delete(path);
     else await api.mergePatch(path, tamper);
     const started = performance.now();
     const after = await until(`${what} is put back`, 5_000, async () => {
       const now = await api.get<Child>(path);
-      return now !== undefined && JSON.stringify(content(now)) === JSON.stringify(content(before)) && (tamper !== 'delete' || now.metadata.uid !== before.metadata.uid) ? now : undefined;
+      return now !== undefined && JSON.stringify(content(now)) === JSON.stringify(content(before)) && (tamper !== 'delete' || now.metadata.uid !== uid) ? now : undefined;
     });
     expect(performance.now() - started).toBeLessThan(5_000);
     expect(content(after)).toEqual(content(before));

@@ -61,7 +61,6 @@ describe('a worker is lost', () => {
     await midRun('killed');
     const pod = await workerOf('killed', 0);
     await signal(await processOf(pod), 'KILL');
-    const started = performance.now();
     const again = await until('the worker runs again in place', 15_000, async () => {
       const now = await api.get<PodObject>(paths.pod(tenant.namespace, pod.metadata.name));
       return now !== undefined && restarts(now) === restarts(pod) + 1 && runs(now) ? now : undefined;
@@ -70,8 +69,6 @@ describe('a worker is lost', () => {
     const gap = Date.parse(container?.state.running?.startedAt ?? '') - Date.parse(container?.lastState?.terminated?.finishedAt ?? '');
     measured('a killed worker runs again', gap);
     expect(gap).toBeLessThanOrEqual(3_000);
-    await jobTells(bench, tenant, 'killed', 'has two workers at work again', ({ status }) => status?.readyWorkers === '2/2' || status?.state !== 'Running');
-    measured('it holds work again', performance.now() - started);
     await expectUnharmed('killed');
   });
 
