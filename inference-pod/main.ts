@@ -15,6 +15,9 @@ const leaveMs = 2_000;
 /** … and this long when the exit code says something to the kubelet, which a kill would hide. */
 const leaveInPeaceMs = 60_000;
 
+// Before anything loads ONNX Runtime: it would try to send usage data, and complains where it cannot.
+process.env['ORT_DISABLE_TELEMETRY'] = '1';
+
 const early = readEarlyConfig();
 const log = createLog('millrace-worker', early.logLevel);
 let opened: Workplace | undefined;

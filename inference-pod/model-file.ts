@@ -17,13 +17,13 @@ export async function findModel(root: string, path: string): Promise<ModelFile &
   try {
     real = await realpathWithin(root, path);
   } catch (error) {
-    if (error instanceof PathEscapes) throw new FatalError('ModelInvalid', `model.path: ${error.message}`);
+    if (error instanceof PathEscapes) throw new FatalError('ModelInvalid', `spec.model.path: ${error.message}`);
     const errno = errnoOf(error);
     if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw error;
-    throw new FatalError('ModelNotFound', `model.path "${path}" was not found in the model volume`);
+    throw new FatalError('ModelNotFound', `spec.model.path "${path}" was not found in the model volume`);
   }
   const { size, ...stats } = await stat(real).then((found) => ({ size: found.size, file: found.isFile() }));
-  if (!stats.file) throw new FatalError('ModelInvalid', `model.path "${path}" is not a file; name the .onnx file itself`);
+  if (!stats.file) throw new FatalError('ModelInvalid', `spec.model.path "${path}" is not a file; name the .onnx file itself`);
   const hash = createHash('sha256');
   await pipeline(createReadStream(real, { highWaterMark: 1024 * 1024 }), hash);
   return { real, size, sha256: hash.digest('hex') };

@@ -15,7 +15,7 @@ export async function openOutputFolder(root: string, path: string): Promise<stri
     }
     return folder;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') throw new FatalError('OutputUnusable', `output.path "${path}": the output volume is not mounted at ${root}`);
+    if (errnoOf(error) === 'ENOENT') throw new FatalError('OutputUnusable', `spec.output.volume.path "${path}": the output volume is not mounted at ${root}`);
     throw asOutputFault(error, path);
   }
 }
@@ -32,7 +32,7 @@ export async function whileWriting<T>(path: string, work: () => Promise<T>): Pro
 async function enter(base: string, folder: string, path: string): Promise<string> {
   await makeFolder(folder);
   const real = await realpath(folder);
-  if (!isWithin(base, real)) throw new FatalError('OutputUnusable', `output.path "${path}" leads out of its volume through a symbolic link`);
+  if (!isWithin(base, real)) throw new FatalError('OutputUnusable', `spec.output.volume.path "${path}" leads out of its volume through a symbolic link`);
   return real;
 }
 
@@ -53,8 +53,8 @@ function asOutputFault(error: unknown, path: string): unknown {
   if (errno === undefined || error instanceof FatalError) return error;
   const call = (error as NodeJS.ErrnoException).syscall;
   if (call === 'link' && withoutLinks.has(errno)) {
-    return new FatalError('OutputUnusable', `output.path "${path}": the file system has no hard links (link: ${errno}), which results need to be written exactly once; use another StorageClass`);
+    return new FatalError('OutputUnusable', `spec.output.volume.path "${path}": the file system has no hard links (link: ${errno}), which results need to be written exactly once; use another StorageClass`);
   }
   const reason = errno === 'EPERM' ? reasons['EACCES'] : reasons[errno];
-  return reason === undefined ? error : new FatalError('OutputUnusable', `output.path "${path}" cannot be written: ${reason} (${messageOf(error).split(',')[0]})`);
+  return reason === undefined ? error : new FatalError('OutputUnusable', `spec.output.volume.path "${path}" cannot be written: ${reason} (${messageOf(error).split(',')[0]})`);
 }

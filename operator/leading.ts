@@ -15,7 +15,8 @@ import type { EventRecorder } from './kube/events.ts';
 import { keyOf } from './kube/object.ts';
 import type { Leadership } from './kube/lease.ts';
 import { Controller } from './runtime/controller.ts';
-import { AppliedObjects, execute, type ExecuteContext } from './runtime/execute.ts';
+import { AppliedObjects } from './runtime/applied.ts';
+import { execute, type ExecuteContext } from './runtime/execute.ts';
 import { openSyncEndpoint } from './serving/sync-endpoint.ts';
 import { cachedChild, reconcileTenant, type TenantDeps, watchForTenants } from './tenant/controller.ts';
 

@@ -160,7 +160,7 @@ async function create(cluster: Cluster): Promise<void> {
       { input: JSON.stringify(config), timeout: 600_000 });
   }, `check that Docker has memory and disk to spare, then run the command again (dev/run cluster down removes what is left)`);
   await step('wait for nodes and DNS', async () => {
-    const why = await becomesReady(cluster, 240_000);
+    const why = await becomesReady(cluster, 480_000);
     if (why !== undefined) throw new StepError(`cluster ${cluster.name}`, why, `kubectl --kubeconfig ${cluster.kubeconfig} get pods -A`);
   });
 }

@@ -40,7 +40,7 @@ export async function openPool(options: OpenPoolOptions): Promise<OpenedPool> {
     await pool.close(5_000);
     throw new FatalError(
       'AcceleratorUnavailable',
-      `workers.accelerator is "cuda", but "${path}" cannot be opened with CUDA: ${reason}; use an image with the CUDA libraries on a GPU node, or accelerator auto`,
+      `spec.workers.accelerator is "cuda", but "${path}" cannot be opened with CUDA: ${reason}; use an image with the CUDA libraries on a GPU node, or accelerator auto`,
     );
   }
 }
@@ -50,7 +50,7 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
     return await open(options, 'cpu');
   } catch (error) {
     if (!(error instanceof SessionRefused)) throw error;
-    throw new FatalError('ModelInvalid', `model.path "${options.model.path}" is not a usable ONNX model: ${causeOf(error, options.file)}`);
+    throw new FatalError('ModelInvalid', `spec.model.path "${options.model.path}" is not a usable ONNX model: ${causeOf(error, options.file)}`);
   }
 }
 

@@ -151,7 +151,7 @@ async function isThere(target: string, { bytes, sha256 }: OutputFile): Promise<b
 }
 
 function outputExists(job: Job, what: string): FatalError {
-  return new FatalError('OutputExists', `output.path "${job.spec.output.path}" holds ${what}; set output.overwrite or name another folder`);
+  return new FatalError('OutputExists', `output.path "${job.spec.output.path}" holds ${what}; set spec.output.overwrite or name another folder`);
 }
 
 function fingerprintOf({ files: planned }: Plan): string {

@@ -15,11 +15,11 @@ export async function findInputFiles(root: string, path: string, ignored: Readon
   const clean = path.split('/').filter((part) => part !== '' && part !== '.').join('/');
   const named = await statWithin(root, clean);
   if (named?.stats.isFile()) {
-    if (ignored.has(named.real)) throw new FatalError('InputInvalid', `input.path "${path}" is a file that this job writes; name another input or output`);
+    if (ignored.has(named.real)) throw new FatalError('InputInvalid', `spec.input.volume.path "${path}" is a file that this job writes; name another input or output`);
     return [describe(clean, named.real, named.stats)];
   }
-  if (named && !named.stats.isDirectory()) throw new FatalError('InputInvalid', `input.path "${path}" is neither a file nor a folder`);
-  if (!named && !isGlob(clean)) throw new FatalError('InputNotFound', `input.path "${path}" was not found in the input volume`);
+  if (named && !named.stats.isDirectory()) throw new FatalError('InputInvalid', `spec.input.volume.path "${path}" is neither a file nor a folder`);
+  if (!named && !isGlob(clean)) throw new FatalError('InputNotFound', `spec.input.volume.path "${path}" was not found in the input volume`);
 
   const found: InputFile[] = [];
   const start = named ? clean : literalFolder(clean);
@@ -29,7 +29,7 @@ export async function findInputFiles(root: string, path: string, ignored: Readon
   }
   if (found.length === 0) {
     const what = named ? 'is a folder without files' : 'matches no file in the input volume';
-    throw new FatalError('InputNotFound', `input.path "${path}" ${what}; files whose name begins with a dot do not count`);
+    throw new FatalError('InputNotFound', `spec.input.volume.path "${path}" ${what}; files whose name begins with a dot do not count`);
   }
   return found.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
 }
@@ -75,7 +75,7 @@ async function rootOf(root: string, path: string): Promise<string> {
     return await realpath(root);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
-    throw new FatalError('InputNotFound', `input.path "${path}": the input volume is not mounted at ${root}`);
+    throw new FatalError('InputNotFound', `spec.input.volume.path "${path}": the input volume is not mounted at ${root}`);
   }
 }
 
@@ -84,10 +84,10 @@ async function statWithin(root: string, path: string): Promise<{ real: string; s
     const real = await realpathWithin(root, path);
     return { real, stats: await stat(real) };
   } catch (error) {
-    if (error instanceof PathEscapes) throw new FatalError('InputInvalid', `input.path: ${error.message}`);
+    if (error instanceof PathEscapes) throw new FatalError('InputInvalid', `spec.input.volume.path: ${error.message}`);
     const errno = errnoOf(error);
     if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ENAMETOOLONG') return undefined;
-    if (errno === 'EACCES') throw new FatalError('InputInvalid', `input.path "${path}" cannot be read: permission denied`);
+    if (errno === 'EACCES') throw new FatalError('InputInvalid', `spec.input.volume.path "${path}" cannot be read: permission denied`);
     throw error;
   }
 }

@@ -50,8 +50,8 @@ async function adoptPlan(job: Job): Promise<PlanResult | undefined> {
 
 async function refuseOthersOutput(job: Job, manifest: Awaited<ReturnType<typeof findManifest>>): Promise<void> {
   const { path } = job.spec.output;
-  const advice = 'set output.overwrite or name another folder';
-  if (manifest.kind === 'other') throw new FatalError('OutputExists', `output.path "${path}" holds the results of ${manifest.whose}; ${advice}`);
+  const advice = 'set spec.output.overwrite or name another folder';
+  if (manifest.kind === 'other') throw new FatalError('OutputExists', `spec.output.volume.path "${path}" holds the results of ${manifest.whose}; ${advice}`);
   for (const name of [files.results, files.errors]) {
     try {
       await access(join(job.output, name));
@@ -59,7 +59,7 @@ async function refuseOthersOutput(job: Job, manifest: Awaited<ReturnType<typeof 
       if (errnoOf(error) === 'ENOENT') continue;
       throw error;
     }
-    throw new FatalError('OutputExists', `output.path "${path}" holds a ${name} that this job did not write; ${advice}`);
+    throw new FatalError('OutputExists', `spec.output.volume.path "${path}" holds a ${name} that this job did not write; ${advice}`);
   }
 }
 

@@ -215,7 +215,7 @@ function crashed(ledger: Ledger, work: Work): void {
   const reason = work === 'plan' ? 'PlanFailed' : work === 'finish' ? 'FinishFailed' : 'ShardFailed';
   const subject = work === 'plan' ? 'finding the shards' : work === 'finish' ? 'joining the results' : `shard ${work}`;
   const times = count === 1 ? 'once' : `${count} times`;
-  fail(ledger, { reason, message: `${subject} crashed its worker ${times}, retry.perShard allows ${ledger.job.retryPerShard}; see the logs of the worker pods` });
+  fail(ledger, { reason, message: `${subject} crashed its worker ${times}, spec.retry.perShard allows ${ledger.job.retryPerShard}; see the logs of the worker pods` });
 }
 
 function accept(ledger: Ledger, worker: Worker, report: LeaseReport, now: number): void {

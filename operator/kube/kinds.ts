@@ -21,6 +21,8 @@ export interface Kind {
   grants?: Readonly<Record<string, readonly Verb[]>>;
   /** May have an informer. */
   watched: boolean;
+  /** Those that we apply are ours whole: a field that someone else adds is taken away, since it could open a fence. */
+  whole?: true;
 }
 
 const READ = ['get', 'list', 'watch'] as const;
@@ -63,6 +65,7 @@ export const kinds = {
     cluster: { '': MANAGE },
     grants: { '': READ },
     watched: true,
+    whole: true,
   },
   LimitRange: {
     apiVersion: 'v1',
@@ -72,6 +75,7 @@ export const kinds = {
     cluster: { '': MANAGE },
     grants: { '': READ },
     watched: true,
+    whole: true,
   },
   NetworkPolicy: {
     apiVersion: 'networking.k8s.io/v1',
@@ -81,6 +85,7 @@ export const kinds = {
     cluster: { '': MANAGE },
     grants: { '': READ },
     watched: true,
+    whole: true,
   },
   ServiceAccount: {
     apiVersion: 'v1',
@@ -97,6 +102,7 @@ export const kinds = {
     namespaced: true,
     cluster: { '': MANAGE },
     watched: true,
+    whole: true,
   },
   RoleBinding: {
     apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -105,6 +111,7 @@ export const kinds = {
     namespaced: true,
     cluster: { '': MANAGE },
     watched: true,
+    whole: true,
   },
   ConfigMap: {
     apiVersion: 'v1',

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { KubeClient } from '../kube/client.ts';
 import {
   KubeError,
@@ -10,11 +9,13 @@ import {
   isQuotaExceeded,
 } from '../kube/errors.ts';
 import type { EventText } from '../kube/events.ts';
-import { kindOf } from '../kube/kinds.ts';
+import { type Kind, kindOf } from '../kube/kinds.ts';
 import type { KubeObject, Stored } from '../kube/object.ts';
 import { controllerOf, keyOf } from '../kube/object.ts';
-import { canonical, covers, deepEqual } from './equal.ts';
+import { AppliedObjects } from './applied.ts';
+import { deepEqual } from './equal.ts';
 import { addFinalizer, guarded, removeFinalizer } from './finalizer.ts';
+import { hasForeignFields, rewriting } from './foreign-fields.ts';
 import type { Outcome } from './outcome.ts';
 import type { ChangeSet, Plan, Refusal, Removal } from './plan.ts';
 
@@ -40,58 +41,7 @@ export interface Executed {
   outcome: Outcome;
 }
 
-interface AppliedState {
-  digest: string;
-  uid: string;
-  resourceVersion: string;
-}
-
-const MAX_APPLIED = 50_000;
 const PARALLEL = 8;
-
-/**
- * What this process has applied, so that an apply that would change nothing costs no request.
- *
- * An apply is left out only if the last one for that object had the very same content and the stored object is still the
- * same (same UID and resourceVersion) or still holds every field of it. The first part is what makes it exact: fields
- * that we stated once and state no more have been taken back by that last apply. After a restart nothing is
- * remembered, and each object is applied once more, which the API server answers without writing.
- */
-export class AppliedObjects {
-  readonly #states = new Map<string, AppliedState>();
-
-  static #key(object: KubeObject): string {
-    return `${object.apiVersion}/${object.kind}/${keyOf(object.metadata)}`;
-  }
-
-  static digest(object: KubeObject): string {
-    return createHash('sha256').update(canonical(object)).digest('base64');
-  }
-
-  holds(wanted: KubeObject, stored: Stored): boolean {
-    const state = this.#states.get(AppliedObjects.#key(wanted));
-    if (state === undefined || state.uid !== stored.metadata.uid || state.digest !== AppliedObjects.digest(wanted))
-      return false;
-    return state.resourceVersion === stored.metadata.resourceVersion || covers(stored, wanted);
-  }
-
-  remember(wanted: KubeObject, result: Stored): void {
-    const { uid, resourceVersion } = result.metadata;
-    const key = AppliedObjects.#key(wanted);
-    this.#states.delete(key);
-    this.#states.set(key, { digest: AppliedObjects.digest(wanted), uid, resourceVersion });
-    if (this.#states.size > MAX_APPLIED) {
-      for (const oldest of this.#states.keys()) {
-        this.#states.delete(oldest);
-        break;
-      }
-    }
-  }
-
-  forget(object: Removal): void {
-    this.#states.delete(`${object.apiVersion}/${object.kind}/${keyOf(object)}`);
-  }
-}
 
 /** Answers that tell the user something and that the same request would only get again. */
 function refusalOf(object: { kind: string; metadata: { name: string } }, error: unknown): Refusal | undefined {
@@ -190,6 +140,7 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
     mayWrite();
     try {
       const result = await ctx.client.apply(kindOf(wanted), wanted, { fieldManager: ctx.fieldManager }, call);
+      result.object = await withoutForeignFields(wanted, result.object);
       ctx.applied.remember(wanted, result.object);
       if (result.created) changes.created.push(label(wanted));
       else if (result.object.metadata.resourceVersion === stored?.metadata.resourceVersion)
@@ -200,6 +151,16 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
       if (refusal === undefined) throw error;
       changes.refused.push(refusal);
     }
+  }
+
+  /** Takes away what others have put into an object that is ours whole; apply alone leaves their fields in place. */
+  async function withoutForeignFields(wanted: KubeObject, stored: Stored): Promise<Stored> {
+    const wantedKind: Kind = kindOf(wanted);
+    if (wantedKind.whole !== true || !hasForeignFields(stored, ctx.fieldManager)) return stored;
+    const patch = rewriting(wanted, stored);
+    if (patch.length === 0) return stored;
+    mayWrite();
+    return await guarded(() => ctx.client.jsonPatch(wantedKind, wanted.metadata, patch, call));
   }
 
   async function createOne(wanted: KubeObject): Promise<void> {

@@ -100,6 +100,7 @@ describe('what is changed behind its back is put back within 5 s', () => {
     ['a deleted quota', paths.core(namespace, 'resourcequotas', 'millrace-quota'), 'delete'],
     ['a deleted limit range', paths.core(namespace, 'limitranges', 'millrace-limits'), 'delete'],
     ['an opened network policy', paths.group(net, namespace, 'networkpolicies', 'millrace-default-deny'), { spec: { podSelector: { matchLabels: { nobody: 'home' } } } }],
+    ['a network policy that lets all in', paths.group(net, namespace, 'networkpolicies', 'millrace-default-deny'), { spec: { ingress: [{}] } }],
     ['a deleted network policy', paths.group(net, namespace, 'networkpolicies', 'millrace-default-deny'), 'delete'],
     ['a deleted policy for DNS', paths.group(net, namespace, 'networkpolicies', 'millrace-allow-dns'), 'delete'],
     ['a worker account with a token', paths.core(namespace, 'serviceaccounts', 'millrace-worker'), { automountServiceAccountToken: true }],

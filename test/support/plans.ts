@@ -1,6 +1,6 @@
 /** Plans and contexts for tests of what is carried out. */
 import type { ExecuteContext } from '../../operator/runtime/execute.ts';
-import { AppliedObjects } from '../../operator/runtime/execute.ts';
+import { AppliedObjects } from '../../operator/runtime/applied.ts';
 import type { KubeObject, Stored } from '../../operator/kube/object.ts';
 import type { EventText } from '../../operator/kube/events.ts';
 import type { Plan, Report } from '../../operator/runtime/plan.ts';

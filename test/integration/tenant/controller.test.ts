@@ -7,7 +7,8 @@ import { Informer, type InformerOptions } from '../../../operator/kube/informer.
 import { type Kind, kinds } from '../../../operator/kube/kinds.ts';
 import type { KubeObject } from '../../../operator/kube/object.ts';
 import { Controller } from '../../../operator/runtime/controller.ts';
-import { AppliedObjects, execute } from '../../../operator/runtime/execute.ts';
+import { AppliedObjects } from '../../../operator/runtime/applied.ts';
+import { execute } from '../../../operator/runtime/execute.ts';
 import { cachedChild, reconcileTenant, type TenantCaches, watchForTenants } from '../../../operator/tenant/controller.ts';
 import { namespaceOf, type NamespaceObject, type ResourceQuotaObject, type StoredTenant } from '../../../operator/tenant/observe.ts';
 import { FakeApiServer, type FakeObject } from '../../support/fake-api-server.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { env } from '../../../inference-pod/contract.ts';
+import { env, type SyncRequest } from '../../../inference-pod/contract.ts';
 import { SyncServer } from './sync-server.ts';
 import { aSpec, aVolume, type Folder, root, startWorker, type WorkerProcess } from './worker-process.ts';
 
@@ -106,14 +106,15 @@ describe('a worker', () => {
     volume.input('in.jsonl', Array.from({ length: 400 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
     const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } });
     const first = start(spec);
-    const progress = (): number => server.requests.at(-1)?.leases.reduce((sum, { items }) => sum + items.succeeded, 0) ?? 0;
+    const durable = (request: SyncRequest | undefined): number => request?.leases.reduce((sum, { items }) => sum + items.succeeded, 0) ?? 0;
+    const progress = (): number => durable(server.requests.at(-1));
     await server.until(() => progress() > 0, 30_000);
     first.child.kill('SIGKILL');
     await first.exit;
     const before = progress();
     server.lose(undefined);
     const second = start(spec);
-    await server.until(() => server.requests.some(({ worker, leases }) => worker.incarnation !== server.requests[0]?.worker.incarnation && leases.some(({ items }) => items.succeeded >= before)), 30_000);
+    await server.until(() => server.requests.some((request) => request.worker.incarnation !== server.requests[0]?.worker.incarnation && durable(request) >= before), 30_000);
     expect(await second.exit).toBe(0);
     const results = lines(volume.output('results.jsonl')) as { id: number; outputs: { y: number[] } }[];
     expect(results.map(({ id }) => id)).toEqual(Array.from({ length: 400 }, (_, i) => i));
@@ -223,7 +224,7 @@ describe('a job that cannot be done ends with its own exit code and one sentence
     ['a truncated model', 68, 'ModelInvalid', /"truncated\.onnx" is not a usable ONNX model/, () => aSpec(volume, 'truncated.onnx')],
     ['an output without batch axis', 68, 'ModelInvalid', /output "version" has the shape \[\], expected a leading batch axis/, () => aSpec(volume, 'scalar_out.onnx')],
     ['CUDA where there is none', 69, 'AcceleratorUnavailable', /workers\.accelerator is "cuda"/, () => aSpec(volume, 'affine.onnx', { model: { ...aSpec(volume, 'affine.onnx').model, accelerator: 'cuda' } })],
-    ['results of another job', 73, 'OutputExists', /holds a results\.jsonl that this job did not write; set output\.overwrite/, () => {
+    ['results of another job', 73, 'OutputExists', /holds a results\.jsonl that this job did not write; set spec\.output\.overwrite/, () => {
       volume.input('in.jsonl', someItems(10));
       mkdirSync(join(volume.path, 'out'));
       writeFileSync(join(volume.path, 'out/results.jsonl'), 'precious\n');

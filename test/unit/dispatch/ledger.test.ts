@@ -320,7 +320,7 @@ describe('crashes', () => {
     crashLoop(scene, 2, worker);
     expect(scene.ledger.phase).toBe('Running');
     crashLoop(scene, 1, worker);
-    expect(scene.ledger.failure).toEqual({ reason: 'ShardFailed', message: 'shard 0 crashed its worker 3 times, retry.perShard allows 2; see the logs of the worker pods' });
+    expect(scene.ledger.failure).toEqual({ reason: 'ShardFailed', message: 'shard 0 crashed its worker 3 times, spec.retry.perShard allows 2; see the logs of the worker pods' });
     expect(scene.worker(1).verdict()).toBe('retired');
   });
 

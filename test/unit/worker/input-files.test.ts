@@ -61,11 +61,11 @@ describe('the input', () => {
   });
 
   test.each([
-    ['none', 'InputNotFound', 'input.path "none" was not found in the input volume'],
-    ['in/none/x', 'InputNotFound', 'input.path "in/none/x" was not found in the input volume'],
-    ['in/*.csv', 'InputNotFound', 'input.path "in/*.csv" matches no file in the input volume; files whose name begins with a dot do not count'],
-    ['empty', 'InputNotFound', 'input.path "empty" is a folder without files; files whose name begins with a dot do not count'],
-    ['link', 'InputInvalid', 'input.path: "link" leads out of its volume through a symbolic link'],
+    ['none', 'InputNotFound', 'spec.input.volume.path "none" was not found in the input volume'],
+    ['in/none/x', 'InputNotFound', 'spec.input.volume.path "in/none/x" was not found in the input volume'],
+    ['in/*.csv', 'InputNotFound', 'spec.input.volume.path "in/*.csv" matches no file in the input volume; files whose name begins with a dot do not count'],
+    ['empty', 'InputNotFound', 'spec.input.volume.path "empty" is a folder without files; files whose name begins with a dot do not count'],
+    ['link', 'InputInvalid', 'spec.input.volume.path: "link" leads out of its volume through a symbolic link'],
     ['folder', 'InputInvalid', 'input "folder/link" leads out of its volume through a symbolic link'],
     ['broken', 'InputInvalid', 'input "broken/link" is a symbolic link to nothing; remove it or restore what it points to'],
   ])('%s is refused with one sentence', async (path, code, message) => {
