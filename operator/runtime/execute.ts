@@ -12,7 +12,7 @@ import type { EventText } from '../kube/events.ts';
 import { type Kind, kindOf } from '../kube/kinds.ts';
 import type { KubeObject, Stored } from '../kube/object.ts';
 import { controllerOf, keyOf } from '../kube/object.ts';
-import { AppliedObjects } from './applied.ts';
+import type { AppliedObjects } from './applied.ts';
 import { deepEqual } from './equal.ts';
 import { addFinalizer, guarded, removeFinalizer } from './finalizer.ts';
 import { hasForeignFields, rewriting } from './foreign-fields.ts';
