@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheDir, repoDir } from './cluster/cache.ts';
 import { ensureCluster } from './cluster/index.ts';
@@ -52,14 +52,14 @@ interface VitestReport {
 }
 
 /** Runs projects of config/vitest.config.ts, shows what vitest shows, and counts from its report. */
-async function vitest(projects: readonly string[], more: readonly string[], env: Record<string, string> = {}): Promise<Count> {
+async function vitest(projects: readonly string[], more: readonly string[]): Promise<Count> {
   const folder = join(cacheDir(), 'log');
   mkdirSync(folder, { recursive: true });
   const report = join(folder, `vitest-${projects.join('-')}-${process.pid}.json`);
   const args = ['run', '--config', 'config/vitest.config.ts', '--passWithNoTests', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`,
     ...projects.map((name) => `--project=${name}`), ...more];
   const code = await new Promise<number>((resolve, reject) => {
-    const child = spawn(bin('vitest'), args, { cwd: repoDir, stdio: 'inherit', env: { ...process.env, ...env } });
+    const child = spawn(bin('vitest'), args, { cwd: repoDir, stdio: 'inherit' });
     child.on('error', reject);
     child.on('close', (status) => resolve(status ?? 1));
   });
@@ -78,20 +78,16 @@ type Part = 'static' | 'unit' | 'integration' | 'e2e';
 
 async function run(parts: readonly Part[], more: readonly string[]): Promise<Count> {
   // The cluster may take minutes; the tests without one run meanwhile.
-  const cluster = parts.includes('e2e') ? ensureCluster().then(({ kubeconfig, kubectl }) => ({ env: { MILLRACE_TEST_KUBECONFIG: kubeconfig, PATH: `${dirname(kubectl)}${delimiter}${process.env.PATH ?? ''}` } }), (cause: unknown) => ({ cause })) : undefined;
+  const cluster = parts.includes('e2e') ? ensureCluster().then(() => undefined, (cause: unknown) => ({ cause })) : undefined;
   const level: Record<Part, () => Promise<Count>> = {
     static: staticChecks,
     unit: () => vitest(['unit', 'property'], more),
-    async integration() {
-      // Some of them ask a real API server too, when there is one.
-      const made = await cluster;
-      return vitest(['integration'], more, made !== undefined && 'env' in made ? made.env : {});
-    },
+    integration: () => vitest(['integration'], more),
     async e2e() {
-      const made = await cluster;
-      if (made === undefined || 'env' in made) return vitest(['e2e', 'loss'], more);
-      if (!(made.cause instanceof StepError || made.cause instanceof CommandError)) throw made.cause;
-      console.error(`\nno cluster, so no e2e test could run:\n${made.cause.message}`);
+      const failure = await cluster;
+      if (failure === undefined) return vitest(['e2e', 'loss'], more);
+      if (!(failure.cause instanceof StepError || failure.cause instanceof CommandError)) throw failure.cause;
+      console.error(`\nno cluster, so no e2e test could run:\n${failure.cause.message}`);
       return { ...none, failed: 1 };
     },
   };

@@ -31,7 +31,7 @@ export function tooManyFailed(ledger: Ledger): Failure | undefined {
   const allowed = 'count' in limit ? limit.count : Math.floor((limit.percent * total.items) / 100);
   if (failed <= allowed) return undefined;
   const of = `${failed} of ${total.exact ? '' : 'about '}${total.items} items failed`;
-  const rule = 'count' in limit ? `retry.maxFailedItems allows ${limit.count}` : `retry.maxFailedItems ${limit.percent}% allows ${allowed}`;
+  const rule = 'count' in limit ? `spec.retry.maxFailedItems allows ${limit.count}` : `spec.retry.maxFailedItems ${limit.percent}% allows ${allowed}`;
   const first = ledger.firstError ? `; first error: ${ledger.firstError.message}` : '';
   return { reason: 'TooManyFailedItems', message: `${of}, ${rule}${first}` };
 }

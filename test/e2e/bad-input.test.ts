@@ -85,16 +85,34 @@ describe.concurrent('a job that cannot work fails with a reason and a sentence',
   });
 
   test('no node has the GPU that it asks for: it waits and says so', async () => {
-    await apply(bench, jobWith('no-gpu', { workers: { max: 1, accelerator: 'cuda' } }));
+    await apply(bench, jobWith('no-gpu', { workers: { max: 1, accelerator: 'cuda', resources: { limits: { 'nvidia.com/gpu': 64 } } } }));
     const job = await jobTells(bench, tenant, 'no-gpu', 'tells that no node has a GPU', ({ status }) => /nvidia\.com\/gpu/.test(status?.message ?? ''));
     expect(conditionOf(job, 'Reconciling')?.reason).toBe('Unschedulable');
     await kubectl(['delete', 'bj', 'no-gpu', '--namespace', tenant.namespace, '--wait=false']);
   });
 
+  test('a node has a GPU, but CUDA cannot be used: it gets the GPU and fails loudly', async () => {
+    const node = bench.cluster.nodes.find((name) => name.endsWith('-worker')) ?? '';
+    const gpus = (op: string, value?: string): Promise<string> =>
+      kubectl(['patch', 'node', node, '--subresource=status', '--type=json', '--patch', JSON.stringify([{ op, path: '/status/capacity/nvidia.com~1gpu', value }])]);
+    await gpus('add', '2');
+    try {
+      await apply(bench, jobWith('cuda', { workers: { max: 1, accelerator: 'cuda' } }));
+      const [pod] = await until('its worker is there', 20_000, async () => {
+        const pods = await podsOf(bench, tenant, 'cuda');
+        return pods.length > 0 ? pods : undefined;
+      });
+      expect(JSON.stringify(pod)).toContain('"nvidia.com/gpu":"1"');
+      expect(await failed(bench, tenant, 'cuda')).toMatchObject({ reason: 'AcceleratorUnavailable', message: expect.stringContaining('spec.workers.accelerator is "cuda"') });
+    } finally {
+      await gpus('remove');
+    }
+  });
+
   test('more items fail than the job allows', async () => {
     putInput(tenant, 'in/hopeless.jsonl', lines([good('a'), ...Array.from({ length: 9 }, (_, i) => item(`b${i}`, [0]))]));
     await apply(bench, jobManifest(tenant, 'hopeless', 'affine.onnx', fromVolume('in/hopeless.jsonl'), { retry: { maxFailedItems: '10%' } }));
-    expect(await failed(bench, tenant, 'hopeless')).toMatchObject({ reason: 'TooManyFailedItems', message: expect.stringMatching(/items failed, retry\.maxFailedItems 10% allows 1.*expected float32 \[4\], got \[1\]/) });
+    expect(await failed(bench, tenant, 'hopeless')).toMatchObject({ reason: 'TooManyFailedItems', message: expect.stringMatching(/items failed, spec\.retry\.maxFailedItems 10% allows 1.*expected float32 \[4\], got \[1\]/) });
   });
 
   test('an image that cannot be pulled stalls the job, which fails when the patience is over', async () => {

@@ -375,7 +375,7 @@ describe('permanent failures', () => {
     expect(scene.ledger.phase).toBe('Running');
     worker.reach('shard/1/0', 5, 2);
     worker.sync();
-    expect(scene.ledger.failure).toEqual({ reason: 'TooManyFailedItems', message: '5 of 30 items failed, retry.maxFailedItems allows 4; first error: line 3 of shard/0/0: not JSON' });
+    expect(scene.ledger.failure).toEqual({ reason: 'TooManyFailedItems', message: '5 of 30 items failed, spec.retry.maxFailedItems allows 4; first error: line 3 of shard/0/0: not JSON' });
   });
 
   it('come when more than the percentage of all items failed, not of those done so far', () => {
@@ -387,7 +387,7 @@ describe('permanent failures', () => {
     expect(scene.ledger.phase).toBe('Running');
     worker.reach('shard/0/0', 6, 6);
     worker.sync();
-    expect(scene.ledger.failure?.message).toMatch(/^6 of 100 items failed, retry.maxFailedItems 5% allows 5;/);
+    expect(scene.ledger.failure?.message).toMatch(/^6 of 100 items failed, spec.retry.maxFailedItems 5% allows 5;/);
   });
 
   it('are judged by the exact number at the end when the total was an estimate', () => {
@@ -396,7 +396,7 @@ describe('permanent failures', () => {
     worker.settle();
     worker.done('shard/0/0', 2);
     worker.sync();
-    expect(scene.ledger.failure?.message).toMatch(/^2 of 10 items failed, retry.maxFailedItems 10% allows 1;/);
+    expect(scene.ledger.failure?.message).toMatch(/^2 of 10 items failed, spec.retry.maxFailedItems 10% allows 1;/);
   });
 });
 

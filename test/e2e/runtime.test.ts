@@ -1,30 +1,30 @@
 /**
- * The same parts against a real API server, whose rules the fake one only copies. Runs when MILLRACE_TEST_KUBECONFIG
- * names a kubeconfig with full rights; works in a namespace of its own and removes it.
+ * The runtime's parts against a real API server, whose rules the fake one only copies; in a namespace of its own that it
+ * removes.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { KubeConfig } from '@kubernetes/client-node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../../kit/clock.ts';
-import { KubeClient } from '../../../operator/kube/client.ts';
-import { kubeConfigCredentials } from '../../../operator/kube/credentials.ts';
-import { isAlreadyExists, isConflict, isInvalid, isNotFound, isQuotaExceeded } from '../../../operator/kube/errors.ts';
-import { EventRecorder } from '../../../operator/kube/events.ts';
-import { Informer } from '../../../operator/kube/informer.ts';
-import { kinds } from '../../../operator/kube/kinds.ts';
-import { LeaderElector } from '../../../operator/kube/lease.ts';
-import type { Lease, Leadership } from '../../../operator/kube/lease.ts';
-import type { KubeObject, Stored } from '../../../operator/kube/object.ts';
-import { tokenReviewer } from '../../../operator/kube/token-review.ts';
-import { AppliedObjects } from '../../../operator/runtime/applied.ts';
-import { execute } from '../../../operator/runtime/execute.ts';
-import { addFinalizer, guarded, removeFinalizer } from '../../../operator/runtime/finalizer.ts';
-import { bareRegistry, quickTimings, silentLog, until } from '../../support/kube.ts';
-import { aPlan, eventSink } from '../../support/plans.ts';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { systemClock } from '../../kit/clock.ts';
+import { KubeClient } from '../../operator/kube/client.ts';
+import { kubeConfigCredentials } from '../../operator/kube/credentials.ts';
+import { isAlreadyExists, isConflict, isInvalid, isNotFound, isQuotaExceeded } from '../../operator/kube/errors.ts';
+import { EventRecorder } from '../../operator/kube/events.ts';
+import { Informer } from '../../operator/kube/informer.ts';
+import { kinds } from '../../operator/kube/kinds.ts';
+import { LeaderElector } from '../../operator/kube/lease.ts';
+import type { Lease, Leadership } from '../../operator/kube/lease.ts';
+import type { KubeObject, Stored } from '../../operator/kube/object.ts';
+import { tokenReviewer } from '../../operator/kube/token-review.ts';
+import { AppliedObjects } from '../../operator/runtime/applied.ts';
+import { execute } from '../../operator/runtime/execute.ts';
+import { addFinalizer, guarded, removeFinalizer } from '../../operator/runtime/finalizer.ts';
+import { bareRegistry, quickTimings, silentLog, until } from '../support/kube.ts';
+import { aPlan, eventSink } from '../support/plans.ts';
 
-const file = process.env['MILLRACE_TEST_KUBECONFIG'];
+const { kubeconfig: file, kubectl: program } = inject('cluster');
 const namespace = `runtime-test-${randomBytes(4).toString('hex')}`;
 const registry = bareRegistry();
 const stop = new AbortController();
@@ -34,7 +34,7 @@ const make = (): KubeClient =>
   new KubeClient({
     credentials: kubeConfigCredentials(() => {
       const config = new KubeConfig();
-      config.loadFromFile(file ?? '');
+      config.loadFromFile(file);
       return config;
     }, systemClock),
     clock: systemClock,
@@ -43,7 +43,7 @@ const make = (): KubeClient =>
   });
 
 async function kubectl(...args: string[]): Promise<string> {
-  return (await promisify(execFile)('kubectl', ['--kubeconfig', file ?? '', '-n', namespace, ...args])).stdout;
+  return (await promisify(execFile)(program, ['--kubeconfig', file, '-n', namespace, ...args])).stdout;
 }
 
 const configMap = (name: string, data: Record<string, string>, labels: Record<string, string> = {}) => ({
@@ -63,7 +63,7 @@ const account = (name: string, labels: Record<string, string> = {}): KubeObject 
   metadata: { namespace, name, labels },
 });
 
-describe.skipIf(file === undefined)('on a real API server', () => {
+describe('on a real API server', () => {
   beforeAll(async () => {
     client = make();
     await client.create(kinds.Namespace, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
