@@ -73,7 +73,7 @@ async function build(wanted: readonly Tool[]): Promise<void> {
     sh('go', args, { cwd: source, env: { ...buildEnv, ...env }, timeout: 3_600_000, nice: true });
   const local = wanted.filter((tool) => !packages[tool].includes('@'));
   // Imports logrus by its former, capitalised path, which Go takes together with the present one in no build.
-  const alone = local.filter((tool) => tool === 'local-path-provisioner');
+  const alone: readonly Tool[] = local.filter((tool) => tool === 'local-path-provisioner');
   const together = local.filter((tool) => !alone.includes(tool));
   for (const some of [together, alone]) if (some.length > 0) await go(['build', '-o', `${partial}/`, ...buildFlags, ...some.map((tool) => packages[tool])]);
   for (const tool of wanted.filter((name) => packages[name].includes('@'))) await go(['install', packages[tool]], { GOBIN: partial });
