@@ -35,7 +35,7 @@ export function planTenant(tenant: StoredTenant, observed: Observed, now: number
     return writeNothing(tenant, observed, now, { state: 'Pending', reason: 'NamespaceTerminating', message }, outcome);
   }
   if (observed.namespace === undefined) return createNamespace(tenant, observed, now);
-  const apply = [namespace(tenant, observed.namespace.metadata.uid), ...children(tenant, observed)];
+  const apply = [namespace(tenant, observed.namespace.metadata.uid), ...children(tenant, observed, now)];
   return {
     finalizer: { add: TENANT_FINALIZER },
     apply,
@@ -70,10 +70,10 @@ function createNamespace(tenant: StoredTenant, observed: Observed, now: number):
 }
 
 /** What fences the namespace, then who may enter. */
-function children(tenant: StoredTenant, observed: Observed): KubeObject[] {
+function children(tenant: StoredTenant, observed: Observed, now: number): KubeObject[] {
   return [
     ...networkPolicies(tenant, observed.settings),
-    ...resourceQuota(tenant),
+    ...resourceQuota(tenant, observed.quota, now),
     ...limitRange(tenant),
     serviceAccount(tenant),
     ...ownerAccess(tenant),

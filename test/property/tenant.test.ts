@@ -38,7 +38,7 @@ class World {
     for (const object of this.objects.values()) {
       const quota = object as Stored<ResourceQuotaObject>;
       if (quota.kind !== 'ResourceQuota') continue;
-      this.objects.set(`ResourceQuota ${keyOf(quota.metadata)}`, { ...quota, status: { hard: quota.spec?.hard ?? {}, used: {} } } as Stored);
+      this.objects.set(`ResourceQuota ${keyOf(quota.metadata)}`, { ...quota, status: { hard: quota.spec?.hard ?? {}, used: Object.fromEntries(Object.keys(quota.spec?.hard ?? {}).map((resource) => [resource, '0'])) } } as Stored);
     }
   }
 

@@ -26,21 +26,22 @@ describe('the namespace', () => {
 
 describe('the quota', () => {
   it('is what the spec says, written as the API server writes quantities', () => {
-    const [quota] = resourceQuota(aTenant({ quota: { 'requests.cpu': 4, 'limits.memory': '16384Mi', 'count/batchjobs.millrace.dev': '500' } }));
+    const [quota] = resourceQuota(aTenant({ quota: { 'requests.cpu': 4, 'limits.memory': '16384Mi', 'count/batchjobs.millrace.dev': '500' } }), undefined, 0);
     expect(quota).toMatchObject({ kind: 'ResourceQuota', spec: { hard: { 'requests.cpu': '4', 'limits.memory': '16Gi', 'count/batchjobs.millrace.dev': '500' } } });
   });
 
   it('is left out without spec.quota and with an empty one', () => {
-    expect(resourceQuota(aTenant())).toEqual([]);
-    expect(resourceQuota(aTenant({ quota: {} }))).toEqual([]);
+    expect(resourceQuota(aTenant(), undefined, 0)).toEqual([]);
+    expect(resourceQuota(aTenant({ quota: {} }), undefined, 0)).toEqual([]);
   });
 
   it('is in force once the quota controller has counted every resource of it', () => {
     const tenant = aTenant({ quota: { pods: 3, 'requests.cpu': 1 } });
-    const [quota] = resourceQuota(tenant);
+    const [quota] = resourceQuota(tenant, undefined, 0);
     expect(quotaInForce(tenant, undefined)).toBe(false);
     expect(quotaInForce(tenant, { ...quota!, status: { hard: { pods: '3' } } })).toBe(false);
-    expect(quotaInForce(tenant, { ...quota!, status: { hard: { pods: '3', 'requests.cpu': '1' } } })).toBe(true);
+    expect(quotaInForce(tenant, { ...quota!, status: { hard: { pods: '3', 'requests.cpu': '1' }, used: { pods: '0' } } })).toBe(false);
+    expect(quotaInForce(tenant, { ...quota!, status: { hard: { pods: '3', 'requests.cpu': '1' }, used: { pods: '0', 'requests.cpu': '0' } } })).toBe(true);
     expect(quotaInForce(aTenant(), undefined)).toBe(true);
   });
 });
@@ -161,5 +162,26 @@ describe("the owners' role", () => {
       ],
     });
     expect(names(ownerAccess(aTenant()))).toEqual(['Role/millrace-tenant-owner']);
+  });
+});
+
+describe('a quota whose BatchJobs the quota controller has not counted', () => {
+  const jobs = 'count/batchjobs.millrace.dev';
+  const tenant = { ...aTenant({ quota: { pods: 5, [jobs]: 9 } }), status: { conditions: [{ type: 'Ready', status: 'False' as const, reason: 'QuotaPending', message: '', lastTransitionTime: '2026-11-01T00:00:00Z' }] } };
+  const hard = { pods: '5', [jobs]: '9' };
+  const uncounted = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'millrace-quota' }, spec: { hard }, status: { hard, used: { pods: '0' } } };
+  const hardAt = (now: number, quota?: typeof uncounted): object => (resourceQuota(tenant, quota, now)[0] as typeof uncounted).spec.hard;
+
+  it('is not in force, and is changed to and fro until it is', () => {
+    expect(quotaInForce(tenant, uncounted)).toBe(false);
+    expect(hardAt(0, uncounted)).toEqual({ pods: '5' });
+    expect(hardAt(5_000, uncounted)).toEqual(hard);
+    expect(hardAt(0)).toEqual(hard);
+  });
+
+  it('is left alone once it is counted', () => {
+    const counted = { ...uncounted, status: { hard, used: { pods: '0', [jobs]: '0' } } };
+    expect(quotaInForce(tenant, counted)).toBe(true);
+    expect(hardAt(0, counted)).toEqual(hard);
   });
 });

@@ -50,7 +50,7 @@ describe('a new Tenant', () => {
 
   it('is ready only when its quota is counted', () => {
     const tenant = aTenant({ quota: { 'requests.cpu': 4 } });
-    const quota = stored(resourceQuota(tenant)[0]!);
+    const quota = stored(resourceQuota(tenant, undefined, 0)[0]!);
     const before = statusOf(planTenant(tenant, observed({ namespace: ownNamespace(tenant), quota }), NOW));
     expect(before.state).toBe('Pending');
     expect(condition(before, 'Ready')).toMatchObject({ status: 'False', reason: 'QuotaPending' });
@@ -71,7 +71,7 @@ describe('a new Tenant', () => {
 describe('the status', () => {
   it('shows use and quota of CPU, memory and GPU, and BatchJobs, ready-made for the columns', () => {
     const tenant = aTenant();
-    const quota = stored(resourceQuota(aTenant({ quota: { pods: 1 } }))[0]!);
+    const quota = stored(resourceQuota(aTenant({ quota: { pods: 1 } }), undefined, 0)[0]!);
     const status = {
       hard: { 'limits.cpu': '8', 'requests.memory': '8Gi', 'requests.nvidia.com/gpu': '2' },
       used: { 'limits.cpu': '2', 'requests.nvidia.com/gpu': '1' },
@@ -84,7 +84,7 @@ describe('the status', () => {
 
   it('says so when more is in use than the quota allows, and stays ready', () => {
     const tenant = aTenant({ quota: { 'requests.memory': '1Gi' } });
-    const quota = { ...stored(resourceQuota(tenant)[0]!), status: { hard: { 'requests.memory': '1Gi' }, used: { 'requests.memory': '1536Mi' } } };
+    const quota = { ...stored(resourceQuota(tenant, undefined, 0)[0]!), status: { hard: { 'requests.memory': '1Gi' }, used: { 'requests.memory': '1536Mi' } } };
     const told = statusOf(planTenant(tenant, observed({ namespace: ownNamespace(tenant), quota }), NOW));
     expect(told.state).toBe('Ready');
     expect(told.message).toContain('requests.memory (1536Mi of 1Gi)');
