@@ -30,7 +30,7 @@ async function demo(long: boolean): Promise<void> {
     await putInput(folder, job, long);
     const tenants = loadSamples('tenant.yaml');
     await apply(cluster, tenants);
-    for (const { metadata } of tenants) await kubectl(cluster, ['wait', '--for=condition=Ready', `tenant/${metadata.name}`, '--timeout=60s'], { timeout: 70_000 });
+    for (const { metadata } of tenants) await kubectl(cluster, ['wait', '--for=condition=Ready', `tenant/${metadata.name}`, '--timeout=90s'], { timeout: 100_000 });
     await releaseVolume(cluster);
     await apply(cluster, loadSamples('volume.yaml'));
   }, `kubectl --kubeconfig ${cluster.kubeconfig} describe tenants; kubectl --kubeconfig ${cluster.kubeconfig} logs --namespace ${releaseNamespace} --selector app.kubernetes.io/name=millrace`);

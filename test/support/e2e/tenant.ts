@@ -38,7 +38,7 @@ export const tenantManifest = (bench: Bench, area: string, spec: object = {}): {
 });
 
 export const tenantReady = (bench: Bench, name: string): Promise<TenantObject> =>
-  until(`Tenant ${name} is Ready`, 30_000, async () => {
+  until(`Tenant ${name} is Ready`, 90_000, async () => {
     const tenant = await bench.api.get<TenantObject>(paths.tenant(name));
     return tenant?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ? tenant : undefined;
   });
