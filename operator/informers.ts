@@ -10,7 +10,7 @@ import type { KubeClient } from './kube/client.ts';
 import { Informer, type InformerOptions } from './kube/informer.ts';
 import { type Kind, kinds } from './kube/kinds.ts';
 import { controllerOf, type KubeObject, type Stored } from './kube/object.ts';
-import type { NamespaceObject, ResourceQuotaObject } from './tenant/observe.ts';
+import { namespaceOf, type NamespaceObject, type ResourceQuotaObject } from './tenant/observe.ts';
 
 export type Informers = ReturnType<typeof createInformers>;
 
@@ -20,7 +20,7 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
   const informer = <T extends KubeObject>(kind: Kind, options: Partial<InformerOptions<T>> = {}): Informer<T> => new Informer<T>({ ...deps, kind, ...options });
   const byNamespace = { namespace: ({ metadata }: Stored) => [metadata.namespace ?? ''] };
   return {
-    tenants: informer<Stored<Tenant & KubeObject>>(kinds.Tenant, { indexes: { claim: (tenant) => [tenant.spec.namespace ?? `tenant-${tenant.metadata.name}`] } }),
+    tenants: informer<Stored<Tenant & KubeObject>>(kinds.Tenant, { indexes: { claim: (tenant) => [namespaceOf(tenant)] } }),
     jobs: informer<StoredBatchJob>(kinds.BatchJob, {
       indexes: {
         ...byNamespace,

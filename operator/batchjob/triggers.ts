@@ -1,5 +1,5 @@
 import { isTrue } from '../api/conditions.ts';
-import { labels } from '../api/names.ts';
+import { defaultNamespace, labels } from '../api/names.ts';
 import type { Tenant } from '../api/tenant.gen.ts';
 import type { Informer } from '../kube/informer.ts';
 import { controllerOf, keyOf, type KubeObject, type Stored } from '../kube/object.ts';
@@ -64,7 +64,7 @@ export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone
   });
   tenants.onChange((change) => {
     if (change.type === 'update' && change.old.metadata.generation === change.object.metadata.generation && readiness(change.old) === readiness(change.object)) return;
-    enqueueNamespace(change.object.spec.namespace ?? `tenant-${change.object.metadata.name}`);
+    enqueueNamespace(change.object.spec.namespace ?? defaultNamespace(change.object.metadata.name));
   });
   quotas.onChange(({ object }) => enqueueNamespace(object.metadata.namespace ?? '', (job) => wasRefused(job.metadata.uid)));
 }
