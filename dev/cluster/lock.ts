@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { alive, cacheDir } from './cache.ts';
 
-/** Runs `fn` while no other process of this user runs under the same name: two programs must not build one thing at once. */
-export async function withLock<T>(name: string, fn: () => Promise<T>): Promise<T> {
+/** Takes the lock of that name once no other process of this user holds it; the result gives it back, as does the end of the process. */
+export async function takeLock(name: string): Promise<() => void> {
   const path = join(cacheDir(), 'locks', `${name}.pid`);
   mkdirSync(dirname(path), { recursive: true });
   for (let told = false; ; ) {
@@ -30,10 +30,18 @@ export async function withLock<T>(name: string, fn: () => Promise<T>): Promise<T
   }
   const release = (): void => rmSync(path, { force: true });
   process.once('exit', release);
+  return () => {
+    process.removeListener('exit', release);
+    release();
+  };
+}
+
+/** Runs `fn` while no other process of this user runs under the same name: two programs must not build one thing at once. */
+export async function withLock<T>(name: string, fn: () => Promise<T>): Promise<T> {
+  const release = await takeLock(name);
   try {
     return await fn();
   } finally {
-    process.removeListener('exit', release);
     release();
   }
 }

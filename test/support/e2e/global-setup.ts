@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { buildModelImage, type Cluster, ensureCluster, ensureImages, kubectl, loadImages } from '../../../dev/cluster/index.ts';
 import { repoDir } from '../../../dev/cluster/cache.ts';
+import { takeLock } from '../../../dev/cluster/lock.ts';
 import { installChart } from '../../../dev/install.ts';
 import { step } from '../../../dev/step.ts';
 
@@ -22,19 +23,21 @@ export const testLabel = 'millrace.dev/e2e';
 export const folderPrefix = 'e2e-';
 const models = join(repoDir, 'test/support/models');
 
-let ready: Promise<{ cluster: Cluster; runId: string }> | undefined;
+let ready: Promise<{ cluster: Cluster; runId: string; release: () => void }> | undefined;
 
 /** Once for all projects of a run: the cluster with today's images and chart. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   ready ??= prepare();
-  const { cluster, runId } = await ready;
+  const { cluster, runId, release } = await ready;
   project.provide('cluster', cluster);
   project.provide('runId', runId);
-  return () => cleanUp(cluster, false);
+  return () => cleanUp(cluster, false).finally(release);
 }
 
-async function prepare(): Promise<{ cluster: Cluster; runId: string }> {
+async function prepare(): Promise<{ cluster: Cluster; runId: string; release: () => void }> {
   const cluster = await ensureCluster();
+  // A run installs its own operator and clears away what earlier ones left, so only one may use the cluster.
+  const release = await takeLock(`e2e-${cluster.name}`);
   await cleanUp(cluster, true);
   const images = await ensureImages(cluster);
   await buildModelImage(modelImage, {
@@ -43,7 +46,7 @@ async function prepare(): Promise<{ cluster: Cluster; runId: string }> {
   });
   await loadImages(cluster, [modelImage]);
   await installChart(cluster, images, { worker: { imagePullDeadlineSeconds: 20 } });
-  return { cluster, runId: Date.now().toString(36).slice(-5) };
+  return { cluster, runId: Date.now().toString(36).slice(-5), release };
 }
 
 /** Removes the tests' tenants with their namespaces, volumes and folders; `MILLRACE_KEEP=1` leaves them after a run. */
