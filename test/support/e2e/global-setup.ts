@@ -24,6 +24,8 @@ export const folderPrefix = 'e2e-';
 const models = join(repoDir, 'test/support/models');
 
 let ready: Promise<{ cluster: Cluster; runId: string; release: () => void }> | undefined;
+/** Projects of this run that are not through yet. */
+let users = 0;
 
 /** Once for all projects of a run: the cluster with today's images and chart. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -31,7 +33,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const { cluster, runId, release } = await ready;
   project.provide('cluster', cluster);
   project.provide('runId', runId);
-  return () => cleanUp(cluster, false).finally(release);
+  users += 1;
+  return async () => {
+    users -= 1;
+    if (users === 0) await cleanUp(cluster, false).finally(release);
+  };
 }
 
 async function prepare(): Promise<{ cluster: Cluster; runId: string; release: () => void }> {
