@@ -17,6 +17,12 @@ export interface OperatorFile {
    * A worker whose image cannot be pulled for this long fails its job.
    */
   imagePullDeadlineSeconds: number;
+  /**
+   * Beginnings of the image references that models may have, for all tenants. Empty means any; spec.allowedModelImages of a Tenant narrows it down.
+   *
+   * @maxItems 64
+   */
+  allowedModelImages: string[];
   workerDefaults: WorkerDefaults;
   /**
    * Service without selector by which workers reach the leader, in the operator's namespace.

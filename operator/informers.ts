@@ -8,6 +8,7 @@ import type { StoredBatchJob, WorkerPod } from './batchjob/observe.ts';
 import { claimMounts } from './batchjob/volumes.ts';
 import type { KubeClient } from './kube/client.ts';
 import { Informer, type InformerOptions } from './kube/informer.ts';
+import { keepLastWriters } from './kube/store.ts';
 import { type Kind, kinds } from './kube/kinds.ts';
 import { controllerOf, type KubeObject, type Stored } from './kube/object.ts';
 import { namespaceOf, type NamespaceObject, type ResourceQuotaObject } from './tenant/observe.ts';
@@ -19,6 +20,8 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
   const ours = { labelSelector: `${labels.managedBy}=${MANAGED_BY}` };
   const informer = <T extends KubeObject>(kind: Kind, options: Partial<InformerOptions<T>> = {}): Informer<T> => new Informer<T>({ ...deps, kind, ...options });
   const byNamespace = { namespace: ({ metadata }: Stored) => [metadata.namespace ?? ''] };
+  /** Who wrote last is kept, to name who changes what is ours. */
+  const fence = { selection: ours, indexes: byNamespace, transform: keepLastWriters };
   return {
     tenants: informer<Stored<Tenant & KubeObject>>(kinds.Tenant, { indexes: { claim: (tenant) => [namespaceOf(tenant)] } }),
     jobs: informer<StoredBatchJob>(kinds.BatchJob, {
@@ -28,7 +31,7 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
         volumeClaim: (job) => claimMounts(job.spec).map(({ claimName }) => `${job.metadata.namespace}/${claimName}`),
       },
     }),
-    namespaces: informer<NamespaceObject>(kinds.Namespace),
+    namespaces: informer<NamespaceObject>(kinds.Namespace, { transform: keepLastWriters }),
     pods: informer<WorkerPod>(kinds.Pod, {
       selection: ours,
       indexes: {
@@ -40,11 +43,11 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
     }),
     claims: informer<ClaimObject>(kinds.PersistentVolumeClaim),
     nodes: informer<NodeObject>(kinds.Node),
-    quotas: informer<ResourceQuotaObject>(kinds.ResourceQuota, { selection: ours, indexes: byNamespace }),
-    limitRanges: informer(kinds.LimitRange, { selection: ours, indexes: byNamespace }),
-    networkPolicies: informer(kinds.NetworkPolicy, { selection: ours, indexes: byNamespace }),
-    serviceAccounts: informer(kinds.ServiceAccount, { selection: ours, indexes: byNamespace }),
-    roles: informer(kinds.Role, { selection: ours, indexes: byNamespace }),
-    roleBindings: informer(kinds.RoleBinding, { selection: ours, indexes: byNamespace }),
+    quotas: informer<ResourceQuotaObject>(kinds.ResourceQuota, fence),
+    limitRanges: informer(kinds.LimitRange, fence),
+    networkPolicies: informer(kinds.NetworkPolicy, fence),
+    serviceAccounts: informer(kinds.ServiceAccount, fence),
+    roles: informer(kinds.Role, fence),
+    roleBindings: informer(kinds.RoleBinding, fence),
   };
 }

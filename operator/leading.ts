@@ -87,6 +87,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     clock,
     settings: { operatorNamespace: config.namespace, syncPort: config.syncPort, operatorLabels: config.operatorLabels },
     execute: (object, plan, abort) => execute(tenantContext, object, plan, abort),
+    contests: new Map(),
   };
   const tenantsController = new Controller({ name: 'tenant', workers: 4, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileTenant(key, tenantDeps, abort) });
   watchForTenants(informers, (key) => tenantsController.enqueue(key));
@@ -114,6 +115,7 @@ function workerSettings(config: OperatorConfig, syncUrl: string, syncCa: string)
     defaultResources: config.workerDefaults.resources,
     logLevel: config.logLevel,
     imagePullDeadlineSeconds: config.imagePullDeadlineSeconds,
+    allowedModelImages: config.allowedModelImages,
   };
 }
 

@@ -31,6 +31,10 @@ export interface BatchJobSpec {
   batching: BatchJobBatching;
   retry: BatchJobRetry;
   /**
+   * Jobs of higher priority get workers first. A job that waits rises with time, so that none starves. At most the tenant's spec.maxPriority; may be changed at any time.
+   */
+  priority: number;
+  /**
    * Stop the workers and keep what is finished; set it back to false to go on from there.
    */
   suspend: boolean;

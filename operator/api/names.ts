@@ -10,6 +10,7 @@ export const labels = {
   tenant: `${GROUP}/tenant`,
   /** UID of the Tenant, on its namespace: a recreated Tenant of the same name is another tenant. */
   tenantUid: `${GROUP}/tenant-uid`,
+  /** The Tenant's spec.maxPriority, on its namespace. */
   maxPriority: `${GROUP}/max-priority`,
   jobName: `${GROUP}/job-name`,
   jobUid: `${GROUP}/job-uid`,

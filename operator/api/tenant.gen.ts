@@ -55,6 +55,24 @@ export interface TenantSpec {
    */
   imagePullSecrets: string[];
   /**
+   * Beginnings of the image references that spec.model.image of this tenant's BatchJobs may have, such as
+   * registry.example/acme/ or registry.example/models/digits. One ends at a '/', ':' or '@' of the reference, so that
+   * registry.example/acme does not let registry.example/acme-evil in. Left out or empty, any image. What the operator's
+   * own settings allow must hold too.
+   *
+   * Items: A registry, a repository path or a whole reference.
+   */
+  allowedModelImages: string[];
+  /**
+   * Share of the cluster when tenants want more than there is: one of weight 2 gets twice as much as one of weight 1. What a
+   * tenant does not use is lent to the others.
+   */
+  weight: number;
+  /**
+   * Highest spec.priority that a BatchJob of this tenant may have.
+   */
+  maxPriority: number;
+  /**
    * When true, BatchJobs that have not started stay pending. Running ones go on.
    */
   cordoned: boolean;

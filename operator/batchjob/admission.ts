@@ -1,6 +1,7 @@
 import type { Observed, StoredBatchJob, Toleration } from './observe.ts';
 import type { ObstacleReason } from './reasons.ts';
 import type { Trouble } from './state.ts';
+import { isImageAllowed } from './policy/model-image.ts';
 import { claimMounts } from './volumes.ts';
 
 /** Why a job may not have new workers now. */
@@ -17,7 +18,7 @@ export function firstObstacle(job: StoredBatchJob, observed: Observed): Obstacle
   return undefined;
 }
 
-const CHECKS: Check[] = [inTenantNamespace, tenantStays, tenantReady, notCordoned, schedulingAllowed, claimsExist, inputCopied];
+const CHECKS: Check[] = [inTenantNamespace, tenantStays, tenantReady, notCordoned, modelImageAllowed, schedulingAllowed, claimsExist, inputCopied];
 
 function inTenantNamespace(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
   if (tenant) return undefined;
@@ -42,6 +43,18 @@ function notCordoned(job: StoredBatchJob, { tenant }: Observed): Obstacle | unde
   // A job that has started is let through to its end.
   if (!tenant?.cordoned || job.status?.startTime !== undefined) return undefined;
   return { reason: 'TenantCordoned', message: `tenant "${tenant.name}" is cordoned: nothing new is admitted until its spec.cordoned is false`, stalled: false };
+}
+
+function modelImageAllowed({ spec }: StoredBatchJob, { tenant, settings }: Observed): Obstacle | undefined {
+  const { image } = spec.model;
+  if (image === undefined) return undefined;
+  const allowed = [settings.allowedModelImages, tenant?.allowedModelImages ?? []].find((beginnings) => !isImageAllowed(image, beginnings));
+  if (!allowed) return undefined;
+  return {
+    reason: 'ModelImageNotAllowed',
+    message: `spec.model.image: "${image}" is not allowed for tenant "${tenant?.name}", only what begins with ${allowed.join(' or ')}; use such an image in a new BatchJob or ask the platform team to allow this one`,
+    stalled: true,
+  };
 }
 
 function schedulingAllowed(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {

@@ -30,7 +30,7 @@ export function tenantOf(namespace: string, { namespaces, tenants }: Pick<Caches
   const own = namespaces.get(namespace)?.metadata.labels;
   const tenant = tenants.get(own?.[labels.tenant] ?? '');
   if (!tenant || tenant.metadata.uid !== own?.[labels.tenantUid]) return undefined;
-  const { scheduling, imagePullSecrets, cordoned } = tenant.spec;
+  const { scheduling, imagePullSecrets, allowedModelImages, cordoned } = tenant.spec;
   const conditions = tenant.status?.conditions;
   return {
     name: tenant.metadata.name,
@@ -39,6 +39,7 @@ export function tenantOf(namespace: string, { namespaces, tenants }: Pick<Caches
     terminating: tenant.metadata.deletionTimestamp !== undefined,
     cordoned: cordoned === true,
     imagePullSecrets: [...(imagePullSecrets ?? [])],
+    allowedModelImages: [...(allowedModelImages ?? [])],
     nodeSelector: { ...scheduling?.nodeSelector },
     tolerations: [...(scheduling?.tolerations ?? [])],
   };

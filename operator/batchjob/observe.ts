@@ -31,6 +31,8 @@ export interface TenantView {
   terminating: boolean;
   cordoned: boolean;
   imagePullSecrets: string[];
+  /** Beginnings of the image references that models may have; none: any. */
+  allowedModelImages: string[];
   nodeSelector: Record<string, string>;
   tolerations: Toleration[];
 }
@@ -60,6 +62,8 @@ export interface WorkerSettings {
   logLevel: string;
   /** A worker whose image cannot be pulled for this long fails the job. */
   imagePullDeadlineSeconds: number;
+  /** Like `TenantView.allowedModelImages`, for all tenants. */
+  allowedModelImages: readonly string[];
 }
 
 export interface Toleration {

@@ -6,6 +6,7 @@ export type ObstacleReason =
   | 'TenantNotReady'
   | 'TenantTerminating'
   | 'TenantCordoned'
+  | 'ModelImageNotAllowed'
   | 'SchedulingNotAllowed'
   | 'VolumeClaimNotFound'
   | 'VolumeClaimTerminating'

@@ -13,6 +13,7 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
   finalizers?: string[];
   ownerReferences?: OwnerReference[];
+  managedFields?: { manager?: string; subresource?: string; time?: string }[];
 }
 
 export interface OwnerReference {

@@ -28,8 +28,15 @@ export interface StoreOptions<T extends KubeObject> {
 }
 
 export function dropManagedFields<T extends KubeObject>(object: Stored<T>): Stored<T> {
-  const metadata = object.metadata as { managedFields?: unknown };
-  delete metadata.managedFields;
+  delete object.metadata.managedFields;
+  return object;
+}
+
+/** Of `managedFields` only who wrote last, all that wrote in that second, without the fields. */
+export function keepLastWriters<T extends KubeObject>(object: Stored<T>): Stored<T> {
+  const entries = (object.metadata.managedFields ?? []).filter(({ subresource = '' }) => subresource === '');
+  const last = entries.reduce((newest, { time = '' }) => (time > newest ? time : newest), '');
+  object.metadata.managedFields = entries.filter(({ time = '' }) => time === last).map(({ manager = '', time = '' }) => ({ manager, time }));
   return object;
 }
 

@@ -10,8 +10,9 @@ import type { Executed } from '../runtime/execute.ts';
 import type { Outcome } from '../runtime/outcome.ts';
 import type { Plan } from '../runtime/plan.ts';
 import { childLabels } from './child.ts';
+import type { Contests } from './contest.ts';
 import { countJobs, namespaceOf, type NamespaceObject, type Observed, type ResourceQuotaObject, type StoredTenant, type TenantSettings } from './observe.ts';
-import { planTenant } from './plan.ts';
+import { contestsAfter, planTenant } from './plan.ts';
 
 /** All but tenants and namespaces are indexed by `namespace`; tenants by `claim`, the namespace that they claim. */
 export interface TenantCaches {
@@ -34,23 +35,31 @@ export interface TenantDeps {
   clock: Clock;
   settings: TenantSettings;
   execute: (object: StoredTenant, plan: Plan, signal: AbortSignal) => Promise<Executed>;
+  /** By UID of the Tenant; kept as long as the process runs. */
+  contests: Map<string, Contests>;
 }
 
 /** observe → plan → execute for the Tenant of this name. */
 export async function reconcileTenant(key: string, deps: TenantDeps, signal: AbortSignal): Promise<Outcome | Executed> {
   const tenant = deps.caches.tenants.get(key);
   if (tenant === undefined) return { kind: 'settled' };
-  let observed = observe(tenant, deps.caches, deps.settings);
+  const { uid } = tenant.metadata;
+  let observed = observe(tenant, deps.caches, deps.settings, deps.contests.get(uid));
   if (tenant.metadata.deletionTimestamp !== undefined) {
     // Whether the namespace is gone, and whose it is, must not be read from a cache that may be behind.
     const { namespace: _cached, ...rest } = observed;
     const fresh = await readNamespace(namespaceOf(tenant), deps.client, signal);
     observed = fresh === undefined ? rest : { ...rest, namespace: fresh };
   }
-  return await deps.execute(tenant, planTenant(tenant, observed, deps.clock.now()), signal);
+  const now = deps.clock.now();
+  const executed = await deps.execute(tenant, planTenant(tenant, observed, now), signal);
+  const contests = contestsAfter(tenant, observed, executed.changes, now);
+  if (contests.size > 0) deps.contests.set(uid, contests);
+  else deps.contests.delete(uid);
+  return executed;
 }
 
-export function observe(tenant: StoredTenant, caches: TenantCaches, settings: TenantSettings): Observed {
+export function observe(tenant: StoredTenant, caches: TenantCaches, settings: TenantSettings, contests: Contests = new Map()): Observed {
   const name = namespaceOf(tenant);
   const namespace = caches.namespaces.get(name);
   const ours = Object.entries(childLabels(tenant));
@@ -68,6 +77,7 @@ export function observe(tenant: StoredTenant, caches: TenantCaches, settings: Te
       .byIndex('claim', name)
       .filter(({ metadata }) => metadata.uid !== tenant.metadata.uid && metadata.deletionTimestamp === undefined)
       .map(({ metadata }) => ({ name: metadata.name, uid: metadata.uid, creationTimestamp: metadata.creationTimestamp ?? '' })),
+    contests,
     settings,
   };
 }

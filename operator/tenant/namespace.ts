@@ -5,7 +5,7 @@ import { namespaceOf, type StoredTenant } from './observe.ts';
 /**
  * `uid` is that of the stored namespace, a precondition: one that took the name over in the meantime is left alone.
  * No ownerReference: garbage collection would delete the namespace with the Tenant and defeat `deletionPolicy: Retain`.
- * The UID label, not the name, says whose it is.
+ * The UID label, not the name, says whose it is. The chart's admission policies read these labels.
  */
 export function namespace(tenant: StoredTenant, uid?: string): KubeObject {
   return {
@@ -18,6 +18,7 @@ export function namespace(tenant: StoredTenant, uid?: string): KubeObject {
         [labels.managedBy]: MANAGED_BY,
         [labels.tenant]: tenant.metadata.name,
         [labels.tenantUid]: tenant.metadata.uid,
+        [labels.maxPriority]: `${tenant.spec.maxPriority}`,
         ...podSecurity('enforce'),
         ...podSecurity('audit'),
         ...podSecurity('warn'),

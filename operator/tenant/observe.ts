@@ -1,6 +1,7 @@
 import { defaultNamespace, labels } from '../api/names.ts';
 import type { Tenant } from '../api/tenant.gen.ts';
 import type { KubeObject, ObjectMeta, Stored } from '../kube/object.ts';
+import type { Contests } from './contest.ts';
 
 export type StoredTenant = Stored<Tenant & { metadata: ObjectMeta }>;
 
@@ -17,6 +18,8 @@ export interface Observed {
   liveWorkers: number;
   /** Other Tenants that claim the same namespace and are not being deleted. */
   rivals: Rival[];
+  /** What somebody else keeps changing. */
+  contests: Contests;
   settings: TenantSettings;
 }
 

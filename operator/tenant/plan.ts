@@ -4,8 +4,9 @@ import { keyOf, type KubeObject } from '../kube/object.ts';
 import type { Outcome } from '../runtime/outcome.ts';
 import type { ChangeSet, Plan, PlannedEvent, Refusal, Removal, Report } from '../runtime/plan.ts';
 import { claim } from './claim.ts';
+import { afterRestoring, contested, type Contests, lastForeignWriter, restorableIn } from './contest.ts';
 import { planDeletion } from './deletion.ts';
-import { changeEvents, turned } from './events.ts';
+import { changeEvents, restored, turned } from './events.ts';
 import { limitRange } from './limit-range.ts';
 import { namespace } from './namespace.ts';
 import { networkPolicies } from './network-policies.ts';
@@ -35,12 +36,12 @@ export function planTenant(tenant: StoredTenant, observed: Observed, now: number
     return writeNothing(tenant, observed, now, { state: 'Pending', reason: 'NamespaceTerminating', message }, outcome);
   }
   if (observed.namespace === undefined) return createNamespace(tenant, observed, now);
-  const apply = [namespace(tenant, observed.namespace.metadata.uid), ...children(tenant, observed, now)];
+  const wanted = [namespace(tenant, observed.namespace.metadata.uid), ...children(tenant, observed, now)];
   return {
     finalizer: { add: TENANT_FINALIZER },
-    apply,
+    apply: wanted.filter(({ kind, metadata }) => (restorableIn(observed.contests, `${kind}/${metadata.name}`, now) ?? 0) === 0),
     create: [],
-    remove: unwanted(observed, apply),
+    remove: unwanted(observed, wanted),
     report: (changes) => report(tenant, observed, now, changes),
   };
 }
@@ -93,6 +94,15 @@ function report(tenant: StoredTenant, observed: Observed, now: number, changes: 
   const events = changeEvents(tenant, observed, changes);
   const refusal = changes.refused[0];
   if (refusal !== undefined) return refused(tenant, observed, now, refusal, events);
+  const contest = contested(contestsAfter(tenant, observed, changes, now), now);
+  if (contest !== undefined) {
+    const verdict: Verdict = { state: 'Failed', reason: 'FieldConflict', message: contest.message };
+    return {
+      status: status(tenant, observed, verdict, now),
+      events: [...events, ...turned(tenant, verdict)],
+      outcome: { kind: 'waiting', reason: verdict.reason, afterMs: contest.afterMs },
+    };
+  }
   if (!quotaInForce(tenant, observed.quota)) {
     const verdict: Verdict = { state: 'Pending', reason: 'QuotaPending', message: `The quota of namespace ${name} is being counted.` };
     const outcome: Outcome = { kind: 'waiting', reason: verdict.reason, afterMs: QUOTA_RECHECK_MS };
@@ -102,6 +112,12 @@ function report(tenant: StoredTenant, observed: Observed, now: number, changes: 
     ? { state: 'Cordoned', reason: 'Cordoned', message: `Namespace ${name} is in place. No BatchJob starts while spec.cordoned is true.` }
     : { state: 'Ready', reason: 'Ready', message: overQuota(observed) ?? `Namespace ${name} is in place.` };
   return { status: status(tenant, observed, verdict, now), events, outcome: { kind: 'settled' } };
+}
+
+/** The contests once these writes are through; the controller keeps them for the next look. */
+export function contestsAfter(tenant: StoredTenant, observed: Observed, changes: ChangeSet, now: number): Contests {
+  const seen = new Map([...observed.children, ...(observed.namespace === undefined ? [] : [observed.namespace])].map((object) => [`${object.kind}/${object.metadata.name}`, object]));
+  return afterRestoring(observed.contests, restored(tenant, observed, changes), (label) => lastForeignWriter(seen.get(label)), now);
 }
 
 /** What the spec says cannot work is not tried again; what somebody else forbids may be allowed by then. */

@@ -12,6 +12,7 @@ export type Reason =
   | 'NamespaceReserved'
   | 'NamespaceTerminating'
   | 'ChildRefused'
+  | 'FieldConflict'
   | 'StoppingWorkers'
   | 'DeletingNamespace';
 
@@ -36,7 +37,7 @@ export function status(tenant: StoredTenant, observed: Observed, verdict: Verdic
     const { reason, message } = verdict;
     conditions = setCondition(conditions, { type, status: holds ? 'True' : 'False', observedGeneration: generation, reason, message }, now);
   }
-  const hold = !stalled || verdict.reason === 'ChildRefused';
+  const hold = !stalled || verdict.reason === 'ChildRefused' || verdict.reason === 'FieldConflict';
   return {
     state: verdict.state,
     namespace: namespaceOf(tenant),

@@ -55,6 +55,7 @@ class World {
       jobs: { pending: 0, running: 0, suspended: 0, complete: 0, failed: 0 },
       liveWorkers: 0,
       rivals: [],
+      contests: new Map(),
       settings: { operatorNamespace: 'millrace-system', syncPort: 9443, operatorLabels: { app: 'millrace' } },
     };
   }

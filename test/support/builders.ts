@@ -169,7 +169,7 @@ export class WorkerPodBuilder {
 export function aTenantView(patch: Partial<TenantView> = {}): TenantView {
   return {
     name: 'acme', ready: true, message: '', terminating: false, cordoned: false,
-    imagePullSecrets: [], nodeSelector: {}, tolerations: [], ...patch,
+    imagePullSecrets: [], allowedModelImages: [], nodeSelector: {}, tolerations: [], ...patch,
   };
 }
 
@@ -177,7 +177,7 @@ export const aClaim = (...accessModes: string[]): ClaimView => ({ accessModes, p
 
 export const someSettings: WorkerSettings = {
   image: 'millrace/worker:test', imagePullPolicy: 'IfNotPresent', syncUrl: 'https://sync:9443', syncCa: 'PEM',
-  defaultResources: { cpu: '500m', memory: '512Mi' }, logLevel: 'info', imagePullDeadlineSeconds: 120,
+  defaultResources: { cpu: '500m', memory: '512Mi' }, logLevel: 'info', imagePullDeadlineSeconds: 120, allowedModelImages: [],
 };
 
 /** What a ledger of `shards` shards with ten items each says. */

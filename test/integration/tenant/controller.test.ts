@@ -82,6 +82,7 @@ async function start(): Promise<void> {
     clock: systemClock,
     settings: { operatorNamespace: 'millrace-system', syncPort: 9443, operatorLabels: { app: 'millrace' } },
     execute: (...args: [StoredTenant, Parameters<typeof execute>[2], AbortSignal]) => execute(context, ...args),
+    contests: new Map(),
   };
   const controller = new Controller({ name: 'tenant', clock: systemClock, log: silentLog, registry, reconcile: (key, { signal }) => reconcileTenant(key, deps, signal) });
   watchForTenants(informers, (key) => controller.enqueue(key));

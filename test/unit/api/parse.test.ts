@@ -18,7 +18,7 @@ describe('a Tenant', () => {
   });
 
   it.each<[string, object, string]>([
-    ['an unknown field', { weight: 2 }, 'spec.weight: unknown field'],
+    ['an unknown field', { colour: 2 }, 'spec.colour: unknown field'],
     ['an unknown field deep inside', { network: { egress: [{ port: 1 }] } }, 'spec.network.egress[0].port: unknown field'],
     ['a wrong type', { cordoned: 'yes' }, 'spec.cordoned: got "yes", must be a boolean'],
     ['a value off the list', { deletionPolicy: 'Keep' }, 'spec.deletionPolicy: got "Keep", must be Retain or Delete'],

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { firstObstacle } from '../../../operator/batchjob/admission.ts';
 import type { Observed, TenantView, Toleration } from '../../../operator/batchjob/observe.ts';
-import { aBatchJob, aClaim, at, aTenantView, observed, without } from '../../support/builders.ts';
+import { aBatchJob, aClaim, at, aTenantView, observed, someSettings, without } from '../../support/builders.ts';
 
 const job = aBatchJob();
 const obstacle = (seen: Observed, builder = job) => firstObstacle(builder.build(), seen);
@@ -48,6 +48,29 @@ describe('the tenant', () => {
     expect(asks({ key: 'team', value: 'a' }, [{ key: 'team', operator: 'Equal', value: 'a' }])).toBeUndefined();
     expect(asks({ operator: 'Exists' }, [gpu])?.message).toBe('spec.workers.tolerations: * is not in the tenant\'s spec.scheduling.tolerations; remove it or ask the platform team to allow it');
     expect(asks({ ...gpu, effect: 'NoExecute' }, [gpu])?.message).toContain('nvidia.com/gpu:NoExecute');
+  });
+});
+
+describe('a model image', () => {
+  const asks = (tenant: string[], platform: string[] = []) => obstacle({ ...observed({ tenant: aTenantView({ allowedModelImages: tenant }) }), settings: { ...someSettings, allowedModelImages: platform } });
+
+  test('that begins as the tenant and the platform team allow is admitted', () => {
+    expect(asks([])).toBeUndefined();
+    expect(asks(['registry.example/digits'], ['registry.example'])).toBeUndefined();
+  });
+
+  test('that does not is refused with what would be allowed', () => {
+    expect(asks(['registry.example/acme', 'other.test'])).toEqual({
+      reason: 'ModelImageNotAllowed',
+      message: 'spec.model.image: "registry.example/digits:v3" is not allowed for tenant "acme", only what begins with registry.example/acme or other.test; use such an image in a new BatchJob or ask the platform team to allow this one',
+      stalled: true,
+    });
+    expect(asks([], ['models.test'])?.reason).toBe('ModelImageNotAllowed');
+    expect(asks(['registry.example'], ['models.test'])?.message).toContain('begins with models.test;');
+  });
+
+  test('is no matter of a job whose model is on a volume', () => {
+    expect(obstacle(observed({ tenant: aTenantView({ allowedModelImages: ['models.test'] }) }), aBatchJob().with({ model: { image: undefined, volume: { claimName: 'data' } } as object }))).toBeUndefined();
   });
 });
 
