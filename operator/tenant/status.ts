@@ -43,15 +43,16 @@ export function status(tenant: StoredTenant, observed: Observed, verdict: Verdic
     namespace: namespaceOf(tenant),
     message: verdict.message.slice(0, 1024),
     observedGeneration: generation,
-    ...(hold ? { usage: usage(observed.quota), jobs: observed.jobs, summary: summary(observed) } : {}),
+    ...(hold ? { ...usage(observed.quota), jobs: observed.jobs, summary: summary(observed) } : {}),
     conditions,
   };
 }
 
-function usage(quota: ResourceQuotaObject | undefined): NonNullable<TenantStatus['usage']> {
-  return Object.fromEntries(
-    Object.entries(quota?.status?.hard ?? {}).map(([resource, hard]) => [resource, { used: quota?.status?.used?.[resource] ?? '0', hard }]),
-  );
+/** Left out rather than empty: the API server makes null of a map that an apply empties, and refuses that. */
+function usage(quota: ResourceQuotaObject | undefined): Pick<TenantStatus, 'usage'> {
+  const resources = Object.entries(quota?.status?.hard ?? {});
+  if (resources.length === 0) return {};
+  return { usage: Object.fromEntries(resources.map(([resource, hard]) => [resource, { used: quota?.status?.used?.[resource] ?? '0', hard }])) };
 }
 
 function summary({ quota, jobs }: Observed): NonNullable<TenantStatus['summary']> {

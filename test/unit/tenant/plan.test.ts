@@ -69,6 +69,11 @@ describe('a new Tenant', () => {
 });
 
 describe('the status', () => {
+  it('has no empty usage, which the API server would refuse where there was one before', () => {
+    const tenant = aTenant();
+    expect(statusOf(planTenant(tenant, observed({ namespace: ownNamespace(tenant) }), NOW))).not.toHaveProperty('usage');
+  });
+
   it('shows use and quota of CPU, memory and GPU, and BatchJobs, ready-made for the columns', () => {
     const tenant = aTenant();
     const quota = stored(resourceQuota(aTenant({ quota: { pods: 1 } }), undefined, 0)[0]!);
