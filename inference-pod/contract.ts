@@ -182,8 +182,11 @@ export interface SyncResponse {
   leases: Lease[];
   /** Keep the leases but start no new batch. */
   pause: boolean;
-  /** `work`: go on; `done`: exit 0; `retired`: exit with `exitCodes.retired`. */
-  verdict: 'work' | 'done' | 'retired';
+  /**
+   * `work`: go on; `leave`: the pod is on its way out, so close the open segments, give everything back and exit as on
+   * SIGTERM, which may come at any time; `done`: exit 0; `retired`: exit with `exitCodes.retired`.
+   */
+  verdict: 'work' | 'leave' | 'done' | 'retired';
   /** A newer sync of this worker came in while this one was open: its answer counts, not this one. */
   superseded?: boolean;
 }

@@ -114,7 +114,7 @@ export class Runner {
     }
   }
 
-  /** SIGTERM: closes the open segments, gives every lease back. Safe to call again. */
+  /** SIGTERM, or told to leave: closes the open segments, gives every lease back. Safe to call again. */
   async drain(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
@@ -165,7 +165,8 @@ export class Runner {
   }
 
   #apply(answer: SyncResponse): void {
-    if (answer.verdict !== 'work') {
+    if (answer.verdict === 'leave') this.drain().catch((error: unknown) => this.#fail(error));
+    else if (answer.verdict !== 'work') {
       this.#options.log.info({ verdict: answer.verdict }, 'told to leave');
       this.#ending.resolve(exitCodes[answer.verdict]);
       return;

@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { ensureCluster, ensureImages, kubectl } from '../cluster/index.ts';
+import { takeLock } from '../cluster/lock.ts';
 import { installChart, releaseNamespace } from '../install.ts';
 import { duration } from '../step.ts';
 
@@ -18,6 +19,7 @@ const count = Number(values.count);
 if (!Number.isInteger(count) || count < 1) throw new RangeError(`--count: got "${values.count}", expected a whole number of at least 1`);
 
 const cluster = await ensureCluster();
+await takeLock(`use-${cluster.name}`);
 await installChart(cluster, await ensureImages(cluster));
 const ask = (args: readonly string[], input?: string): Promise<string> => kubectl(cluster, args, { timeout: LIMIT_MS, ...(input === undefined ? {} : { input }) });
 

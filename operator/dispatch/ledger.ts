@@ -3,7 +3,7 @@ import type { FinishResult, LeaseReport, PlanResult, SyncRequest, SyncResponse }
 import { membersOf, parseRanges } from '../../kit/ranges.ts';
 import { assign } from './assign.ts';
 import { tooManyFailed } from './failed-items.ts';
-import { advance, clear, complete, drop, dropAll, end, enter, fail, generationOf, isOver, leaseOf, refresh, take, workOf } from './lease.ts';
+import { advance, clear, complete, drop, dropAll, end, enter, fail, generationOf, isLeaving, isOver, leaseOf, refresh, take, workOf } from './lease.ts';
 import { newMeter, startMeter, stopMeter } from './rate.ts';
 import type { Ledger, LedgerJob, SavedProgress, Work, Worker } from './state.ts';
 
@@ -61,8 +61,9 @@ export function updateJob(ledger: Ledger, job: LedgerJob, now: number): void {
     ledger.version++;
     stopMeter(ledger.meter);
   }
-  if (job.holdVerdict !== ledger.job.holdVerdict) ledger.everyone = true;
+  if (job.holdVerdict !== ledger.job.holdVerdict || job.slots !== ledger.job.slots) ledger.everyone = true;
   ledger.job = job;
+  for (const worker of ledger.workers.values()) refresh(ledger, worker);
   settle(ledger, now);
 }
 
@@ -111,18 +112,21 @@ export function receive(ledger: Ledger, request: SyncRequest, now: number): Stan
 export function answer(ledger: Ledger, slot: number): SyncResponse {
   const worker = ledger.workers.get(slot);
   const leases = worker && !isOver(ledger) ? [...worker.held.keys()].map((work) => leaseOf(ledger, work)) : [];
-  return { term: 0, leases, pause: ledger.job.suspended, verdict: worker ? verdictOf(ledger) : 'retired' };
+  return { term: 0, leases, pause: ledger.job.suspended, verdict: worker ? verdictOf(ledger, worker) : 'retired' };
 }
 
-function verdictOf({ phase, job }: Ledger): SyncResponse['verdict'] {
-  if (job.holdVerdict === true) return 'work';
-  return phase === 'Finished' ? 'done' : phase === 'Failed' ? 'retired' : 'work';
+function verdictOf(ledger: Ledger, worker: Worker): SyncResponse['verdict'] {
+  const { phase, job } = ledger;
+  const ended = phase === 'Finished' || phase === 'Failed';
+  if (ended) return job.holdVerdict === true ? 'work' : phase === 'Finished' ? 'done' : 'retired';
+  return isLeaving(ledger, worker) ? 'leave' : 'work';
 }
 
 /** Does `response` tell the worker anything that its latest request does not show it to know? An acknowledgement does. */
 export function isNews(ledger: Ledger, slot: number, response: SyncResponse): boolean {
   const worker = ledger.workers.get(slot);
-  if (!worker || response.verdict !== 'work') return true;
+  if (!worker || (response.verdict !== 'work' && response.verdict !== 'leave')) return true;
+  if (response.verdict === 'leave' && !worker.draining) return true;
   return response.leases.length !== worker.reported.size || response.leases.some((lease) => !worker.reported.has(leaseKey(lease)));
 }
 

@@ -90,7 +90,8 @@ export function receive(world: World, index: number): void {
   const process = [...world.processes.values()].find((candidate) => candidate.incarnation === incarnation);
   if (!process || process.exited || response.superseded || seq <= process.answered) return;
   process.answered = seq;
-  if (response.verdict !== 'work') {
+  if (response.verdict === 'leave') drain(process);
+  else if (response.verdict !== 'work') {
     process.exited = response.verdict;
     process.held.clear();
     return;
@@ -149,6 +150,14 @@ export function drain(process: Process): void {
   for (const report of process.held.values()) if (report.state === 'running') report.state = 'released';
 }
 
+/** The job gets fewer slots, or more; undefined takes the limit away. */
+export function resize(world: World, slots: number | undefined): void {
+  const { slots: _before, ...job } = world.job;
+  world.job = slots === undefined ? job : { ...job, slots };
+  updateJob(world.ledger, world.job, world.now);
+  check(world);
+}
+
 /** The pod is gone and the next attempt takes its slot; the ledger is told only when `told`. */
 export function lose(world: World, process: Process, told: boolean): void {
   if (told) workerGone(world.ledger, process.slot, process.attempt, world.now);
@@ -177,6 +186,7 @@ export function failOver(world: World): void {
 
 /** From here on nothing fails: every worker speaks, works and is heard once a second. */
 export function settleDown(world: World, rounds: number): void {
+  resize(world, undefined);
   for (let round = 0; round < rounds && world.job.holdVerdict; round++) {
     pass(world, 1_000);
     writeStatus(world);

@@ -43,7 +43,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 async function prepare(): Promise<{ cluster: Cluster; runId: string; release: () => void }> {
   const cluster = await ensureCluster();
   // A run installs its own operator and clears away what earlier ones left, so only one may use the cluster.
-  const release = await takeLock(`e2e-${cluster.name}`);
+  const release = await takeLock(`use-${cluster.name}`);
   await cleanUp(cluster, true);
   const images = await ensureImages(cluster);
   await buildModelImage(modelImage, {

@@ -51,6 +51,34 @@ describe('the order of work', () => {
   });
 });
 
+describe('a slot that is taken away', () => {
+  it('has its worker told to leave, which gives back what it holds to the others', () => {
+    const scene = Scene.planned(3);
+    const [stays, goes] = [scene.worker(0), scene.worker(1)];
+    stays.settle();
+    goes.settle();
+    const held = [...goes.reports.keys()];
+    updateJob(scene.ledger, aJob({ slots: 1 }), 0);
+    expect([stays.verdict(), goes.verdict()]).toEqual(['work', 'leave']);
+    expect(goes.sync()).toEqual(held);
+    goes.draining = true;
+    for (const report of goes.reports.values()) report.state = 'released';
+    expect(goes.sync()).toEqual([]);
+    stays.done('shard/0/0');
+    expect([...stays.sync(), ...stays.settle()]).toEqual(expect.arrayContaining(held));
+    expect(goes.sync()).toEqual([]);
+  });
+
+  it('gets new work once it is given back', () => {
+    const scene = Scene.planned(2, aJob({ slots: 0 }));
+    const worker = scene.worker(0);
+    expect(worker.settle()).toEqual([]);
+    updateJob(scene.ledger, aJob({ slots: 1 }), 0);
+    expect(worker.sync()).toEqual(['shard/0/0', 'shard/1/0']);
+    expect(worker.verdict()).toBe('work');
+  });
+});
+
 describe('sharing out', () => {
   it('gives every worker one shard before any gets a second', () => {
     const scene = Scene.planned(3);
