@@ -8,12 +8,19 @@ import type { StoredBatchJob, WorkerPod } from './batchjob/observe.ts';
 import { claimMounts } from './batchjob/volumes.ts';
 import type { KubeClient } from './kube/client.ts';
 import { Informer, type InformerOptions } from './kube/informer.ts';
-import { keepLastWriters } from './kube/store.ts';
+import { dropManagedFields, keepLastWriters } from './kube/store.ts';
 import { type Kind, kinds } from './kube/kinds.ts';
 import { controllerOf, type KubeObject, type Stored } from './kube/object.ts';
+import { type PodUse, podUse } from './scheduler/pod-requests.ts';
 import { namespaceOf, type NamespaceObject, type ResourceQuotaObject } from './tenant/observe.ts';
 
 export type Informers = ReturnType<typeof createInformers>;
+
+/** The list of images on a node is most of it, and nobody reads it. */
+function withoutImages(node: Stored<NodeObject>): Stored<NodeObject> {
+  const { images: _images, ...status } = (node.status ?? {}) as { images?: unknown };
+  return dropManagedFields({ ...node, status });
+}
 
 /** One informer per kind for all controllers. What we make is watched by our label; the rest is needed whole. */
 export function createInformers(deps: { client: KubeClient; clock: Clock; log: Log; registry: Registry }) {
@@ -41,8 +48,14 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
         node: (pod) => [pod.spec?.nodeName ?? ''],
       },
     }),
+    // What the nodes are used for beside our workers.
+    otherPods: informer<PodUse>(kinds.Pod, {
+      selection: { labelSelector: `${labels.managedBy}!=${MANAGED_BY}`, fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' },
+      transform: podUse,
+      indexes: { node: ({ nodeName = '' }) => [nodeName] },
+    }),
     claims: informer<ClaimObject>(kinds.PersistentVolumeClaim),
-    nodes: informer<NodeObject>(kinds.Node),
+    nodes: informer<NodeObject>(kinds.Node, { transform: withoutImages }),
     quotas: informer<ResourceQuotaObject>(kinds.ResourceQuota, fence),
     limitRanges: informer(kinds.LimitRange, fence),
     networkPolicies: informer(kinds.NetworkPolicy, fence),

@@ -89,7 +89,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     execute: (object, plan, abort) => execute(tenantContext, object, plan, abort),
     contests: new Map(),
   };
-  const tenantsController = new Controller({ name: 'tenant', workers: 4, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileTenant(key, tenantDeps, abort) });
+  const tenantsController = new Controller({ name: 'tenant', workers: 16, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileTenant(key, tenantDeps, abort) });
   watchForTenants(informers, (key) => tenantsController.enqueue(key));
 
   const running = Promise.all([batchjobs.start(signal), tenantsController.start(signal)]);

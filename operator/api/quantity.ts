@@ -43,6 +43,13 @@ function divided(value: bigint, base: bigint, suffixes: readonly string[]): stri
 export const canonicalQuantities = (quantities: Readonly<Record<string, string | number>>): Record<string, string> =>
   Object.fromEntries(Object.entries(quantities).map(([resource, quantity]) => [resource, canonicalQuantity(quantity)]));
 
+/** As a number: cpu in thousandths, everything else in its own unit, rounded up; 0 for what is no quantity. */
+export function amountOf(resource: string, quantity: string | number): number {
+  const exact = nanos(String(quantity)) ?? 0n;
+  const unit = resource === 'cpu' || resource.endsWith('.cpu') ? MILLI : NANO;
+  return Number((exact + unit - 1n) / unit);
+}
+
 /** Whether `a` is more than `b`; false when either is no quantity. */
 export function exceeds(a: string | number, b: string | number): boolean {
   const [left, right] = [nanos(String(a)), nanos(String(b))];

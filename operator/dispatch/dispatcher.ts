@@ -1,7 +1,8 @@
 import { timing } from '../../inference-pod/contract.ts';
 import type { SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
 import type { Clock } from '../../kit/clock.ts';
-import { answer, isNews, openLedger, receive, tick, updateJob, workerGone } from './ledger.ts';
+import { answer, isNews } from './answer.ts';
+import { leave, openLedger, receive, tick, updateJob, workerGone } from './ledger.ts';
 import { type LedgerProgress, progress, save } from './progress.ts';
 import type { Ledger, LedgerJob, SavedProgress } from './state.ts';
 
@@ -71,6 +72,14 @@ export class Dispatcher {
 
   has(jobUid: string): boolean {
     return this.#entries.has(jobUid);
+  }
+
+  /** The worker is told at once, over the sync that it holds open. */
+  leave(jobUid: string, slot: number, attempt: number): void {
+    const entry = this.#entries.get(jobUid);
+    if (!entry) return;
+    leave(entry.ledger, slot, attempt);
+    this.#settle(entry);
   }
 
   workerGone(jobUid: string, slot: number, attempt: number, byCrash = false): void {

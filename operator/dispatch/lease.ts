@@ -38,14 +38,10 @@ function finalGenerations(ledger: Ledger): { shards: string; generation: number 
 }
 
 /** Shards that a worker brought along from a former leader must not keep it from the plan that they wait for. */
-export function hasRoom(ledger: Ledger, worker: Worker): boolean {
-  const { draining, silent, held, capacity } = worker;
-  if (draining || silent || capacity === 0 || isLeaving(ledger, worker)) return false;
+export function hasRoom(ledger: Ledger, { draining, leaving, silent, held, capacity }: Worker): boolean {
+  if (draining || leaving || silent || capacity === 0) return false;
   return held.size < capacity || ledger.phase === 'Planning';
 }
-
-/** Its slot is no longer one of the job's. */
-export const isLeaving = ({ job }: Ledger, { slot }: Worker): boolean => slot >= (job.slots ?? Number.POSITIVE_INFINITY);
 
 /** Called after every change of what a worker holds or can hold. */
 export function refresh(ledger: Ledger, worker: Worker): void {

@@ -1,9 +1,10 @@
 import { leaseKey, timing } from '../../inference-pod/contract.ts';
 import type { FinishResult, LeaseReport, PlanResult, SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
 import { membersOf, parseRanges } from '../../kit/ranges.ts';
+import { answer } from './answer.ts';
 import { assign } from './assign.ts';
 import { tooManyFailed } from './failed-items.ts';
-import { advance, clear, complete, drop, dropAll, end, enter, fail, generationOf, isLeaving, isOver, leaseOf, refresh, take, workOf } from './lease.ts';
+import { advance, clear, complete, drop, dropAll, end, enter, fail, generationOf, isOver, refresh, take, workOf } from './lease.ts';
 import { newMeter, startMeter, stopMeter } from './rate.ts';
 import type { Ledger, LedgerJob, SavedProgress, Work, Worker } from './state.ts';
 
@@ -61,10 +62,19 @@ export function updateJob(ledger: Ledger, job: LedgerJob, now: number): void {
     ledger.version++;
     stopMeter(ledger.meter);
   }
-  if (job.holdVerdict !== ledger.job.holdVerdict || job.slots !== ledger.job.slots) ledger.everyone = true;
+  if (job.holdVerdict !== ledger.job.holdVerdict) ledger.everyone = true;
   ledger.job = job;
-  for (const worker of ledger.workers.values()) refresh(ledger, worker);
   settle(ledger, now);
+}
+
+/** The pod of this attempt is to go: its worker gives back what it holds. Another attempt in the slot is not concerned. */
+export function leave(ledger: Ledger, slot: number, attempt: number): void {
+  const worker = ledger.workers.get(slot);
+  if (!worker || worker.attempt !== attempt || worker.leaving) return;
+  worker.leaving = true;
+  refresh(ledger, worker);
+  ledger.news.add(slot);
+  ledger.version++;
 }
 
 /** One sync: takes in what the worker says, gives out work, answers. `term` is for the caller to fill in. */
@@ -108,28 +118,6 @@ export function receive(ledger: Ledger, request: SyncRequest, now: number): Stan
   return 'current';
 }
 
-/** What the worker in `slot` is to do now. */
-export function answer(ledger: Ledger, slot: number): SyncResponse {
-  const worker = ledger.workers.get(slot);
-  const leases = worker && !isOver(ledger) ? [...worker.held.keys()].map((work) => leaseOf(ledger, work)) : [];
-  return { term: 0, leases, pause: ledger.job.suspended, verdict: worker ? verdictOf(ledger, worker) : 'retired' };
-}
-
-function verdictOf(ledger: Ledger, worker: Worker): SyncResponse['verdict'] {
-  const { phase, job } = ledger;
-  const ended = phase === 'Finished' || phase === 'Failed';
-  if (ended) return job.holdVerdict === true ? 'work' : phase === 'Finished' ? 'done' : 'retired';
-  return isLeaving(ledger, worker) ? 'leave' : 'work';
-}
-
-/** Does `response` tell the worker anything that its latest request does not show it to know? An acknowledgement does. */
-export function isNews(ledger: Ledger, slot: number, response: SyncResponse): boolean {
-  const worker = ledger.workers.get(slot);
-  if (!worker || (response.verdict !== 'work' && response.verdict !== 'leave')) return true;
-  if (response.verdict === 'leave' && !worker.draining) return true;
-  return response.leases.length !== worker.reported.size || response.leases.some((lease) => !worker.reported.has(leaseKey(lease)));
-}
-
 /** Time has passed: leases of silent workers become free. To be called about once a second. */
 export function tick(ledger: Ledger, now: number): void {
   if (now >= ledger.graceUntil) {
@@ -167,7 +155,7 @@ export function workerGone(ledger: Ledger, slot: number, attempt: number, now: n
 
 function meet(ledger: Ledger, slot: number, attempt: number, incarnation: string | undefined, now: number): Worker {
   const worker: Worker = {
-    slot, attempt, incarnation, former: new Map(), seq: -1, seenAt: now, silent: false, draining: false, capacity: 0,
+    slot, attempt, incarnation, former: new Map(), seq: -1, seenAt: now, silent: false, draining: false, leaving: false, capacity: 0,
     load: { itemsPerSecond: 0, cpuSeconds: 0, rssBytes: 0 }, speed: 0, held: new Map(), refused: new Set(), suspects: [],
     reported: new Set(),
   };

@@ -83,7 +83,7 @@ function workerProgress(worker: Worker, suspended: boolean, now: number): Worker
   return {
     slot: worker.slot,
     attempt: worker.attempt,
-    state: worker.silent ? 'Silent' : worker.draining ? 'Draining' : suspended ? 'Paused' : busy,
+    state: worker.silent ? 'Silent' : worker.draining || worker.leaving ? 'Draining' : suspended ? 'Paused' : busy,
     shard: held.find((work) => typeof work === 'number'),
     leases: held.length,
     rate: worker.silent ? 0 : worker.load.itemsPerSecond,

@@ -61,8 +61,6 @@ export interface LedgerJob {
   retryPerShard: number;
   maxFailedItems: { count: number } | { percent: number };
   suspended: boolean;
-  /** Workers in slots from this one on are to leave: they give back what they hold and get nothing new. Absent: none is. */
-  slots?: number;
   /**
    * True until the status that tells the end of the job is stored: workers hold nothing but stay. Were they told to leave
    * first, a new leader that knows of no end would find nobody to ask.
@@ -112,6 +110,8 @@ export interface Worker {
   /** Its leases expired. */
   silent: boolean;
   draining: boolean;
+  /** Told to leave: gives back what it holds and gets nothing new. */
+  leaving: boolean;
   capacity: number;
   load: WorkerLoad;
   /** Items per second when it last had work; 0 when not known yet. */

@@ -1,7 +1,7 @@
 import type { LeaseReport, SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
 import { leaseKey } from '../../inference-pod/contract.ts';
 import { hasRoom } from '../../operator/dispatch/lease.ts';
-import { openLedger, sync, tick, updateJob, workerGone } from '../../operator/dispatch/ledger.ts';
+import { leave, openLedger, sync, tick, updateJob, workerGone } from '../../operator/dispatch/ledger.ts';
 import { save } from '../../operator/dispatch/progress.ts';
 import type { Ledger, LedgerJob, SavedProgress } from '../../operator/dispatch/state.ts';
 
@@ -150,11 +150,9 @@ export function drain(process: Process): void {
   for (const report of process.held.values()) if (report.state === 'running') report.state = 'released';
 }
 
-/** The job gets fewer slots, or more; undefined takes the limit away. */
-export function resize(world: World, slots: number | undefined): void {
-  const { slots: _before, ...job } = world.job;
-  world.job = slots === undefined ? job : { ...job, slots };
-  updateJob(world.ledger, world.job, world.now);
+/** The pod is to go. */
+export function dismiss(world: World, { slot, attempt }: Process): void {
+  leave(world.ledger, slot, attempt);
   check(world);
 }
 
@@ -186,7 +184,6 @@ export function failOver(world: World): void {
 
 /** From here on nothing fails: every worker speaks, works and is heard once a second. */
 export function settleDown(world: World, rounds: number): void {
-  resize(world, undefined);
   for (let round = 0; round < rounds && world.job.holdVerdict; round++) {
     pass(world, 1_000);
     writeStatus(world);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { progress } from '../../operator/dispatch/progress.ts';
 import type { LedgerJob } from '../../operator/dispatch/state.ts';
-import { crash, deliver, drain, failOver, lose, newWorld, pass, type Process, receive, resize, send, settleDown, truthOfAll, work, type World, writeStatus } from './ledger-world.ts';
+import { crash, deliver, dismiss, drain, failOver, lose, newWorld, pass, type Process, receive, send, settleDown, truthOfAll, work, type World, writeStatus } from './ledger-world.ts';
 
 const job = (maxWorkers: number, over: Partial<LedgerJob> = {}): LedgerJob =>
   ({ uid: 'job-1', maxWorkers, retryPerShard: 1_000, maxFailedItems: { percent: 100 }, suspended: false, ...over });
@@ -27,7 +27,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   step(3, number.map((pick) => (world) => crash(world, some(world, pick)))),
   step(3, fc.tuple(number, fc.boolean()).map(([pick, told]) => (world) => lose(world, some(world, pick), told))),
   step(2, number.map((pick) => (world) => drain(some(world, pick)))),
-  step(2, fc.option(fc.nat({ max: 4 }), { nil: undefined }).map((slots) => (world) => resize(world, slots))),
+  step(2, number.map((pick) => (world) => dismiss(world, some(world, pick)))),
   step(4, fc.constant<Step>(writeStatus)),
   step(2, fc.constant<Step>(failOver)),
 );

@@ -6,7 +6,7 @@ const root = resolve(import.meta.dirname, '../..');
 const maxLines = 300;
 /** Files that have grown beyond that. They may shrink, not grow, and the list may not get longer. */
 const grown: Record<string, number> = {
-  'operator/dispatch/ledger.ts': 320,
+  'operator/dispatch/ledger.ts': 310,
   'operator/kube/client.ts': 540,
   'operator/kube/lease.ts': 325,
   'operator/runtime/controller.ts': 305,

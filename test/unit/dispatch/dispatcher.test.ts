@@ -59,12 +59,12 @@ describe('a sync', () => {
     expect(open.leases()).toEqual(['shard/0/0']);
   });
 
-  it('that is held is answered at once when its slot is taken away, and once it drains no faster than others', async () => {
+  it('that is held is answered at once when it is to leave, and once it drains no faster than others', async () => {
     dispatcher.open(aJob(), plan(1));
     await dispatcher.sync(request(0));
     const open = held(dispatcher.sync(request(0, [shard(0)])));
     await passing(1_000);
-    dispatcher.update(aJob({ slots: 0 }));
+    dispatcher.leave('job-1', 0, 0);
     await passing(0);
     expect(open).toMatchObject({ at: 1_000, answer: { verdict: 'leave', leases: [{ kind: 'shard', shard: 0 }] } });
     const draining = held(dispatcher.sync(request(0, [shard(0)], { draining: true, capacity: 0 })));

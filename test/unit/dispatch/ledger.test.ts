@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { sync, updateJob, workerGone } from '../../../operator/dispatch/ledger.ts';
+import { leave, sync, updateJob, workerGone } from '../../../operator/dispatch/ledger.ts';
 import { progress, save } from '../../../operator/dispatch/progress.ts';
 import { aJob, nothingDone, Scene } from './scene.ts';
 
@@ -51,14 +51,14 @@ describe('the order of work', () => {
   });
 });
 
-describe('a slot that is taken away', () => {
-  it('has its worker told to leave, which gives back what it holds to the others', () => {
+describe('a worker that is to leave', () => {
+  it('is told so, and what it gives back goes to the others', () => {
     const scene = Scene.planned(3);
     const [stays, goes] = [scene.worker(0), scene.worker(1)];
     stays.settle();
     goes.settle();
     const held = [...goes.reports.keys()];
-    updateJob(scene.ledger, aJob({ slots: 1 }), 0);
+    leave(scene.ledger, 1, 0);
     expect([stays.verdict(), goes.verdict()]).toEqual(['work', 'leave']);
     expect(goes.sync()).toEqual(held);
     goes.draining = true;
@@ -69,13 +69,25 @@ describe('a slot that is taken away', () => {
     expect(goes.sync()).toEqual([]);
   });
 
-  it('gets new work once it is given back', () => {
-    const scene = Scene.planned(2, aJob({ slots: 0 }));
+  it('is this attempt and no other', () => {
+    const scene = Scene.planned(2);
+    const [first, second] = [scene.worker(0), scene.worker(0, 1)];
+    first.settle();
+    leave(scene.ledger, 0, 1);
+    expect(first.verdict()).toBe('work');
+    leave(scene.ledger, 0, 0);
+    expect(second.settle()).toEqual(['shard/0/0', 'shard/1/0']);
+    expect(second.verdict()).toBe('work');
+  });
+
+  it('is told of the end, should that come first', () => {
+    const scene = new Scene(aJob({ holdVerdict: false }), { ...nothingDone, plan: { shards: 0, items: 0, exact: true, bytes: 0, files: 1 } });
     const worker = scene.worker(0);
-    expect(worker.settle()).toEqual([]);
-    updateJob(scene.ledger, aJob({ slots: 1 }), 0);
-    expect(worker.sync()).toEqual(['shard/0/0', 'shard/1/0']);
-    expect(worker.verdict()).toBe('work');
+    worker.settle();
+    leave(scene.ledger, 0, 0);
+    worker.done('finish');
+    worker.sync();
+    expect(worker.verdict()).toBe('done');
   });
 });
 
