@@ -138,7 +138,7 @@ export const fatalExitCodes = {
 export type FatalCode = keyof typeof fatalExitCodes;
 
 export const exitCodes = {
-  /** Told by the operator that the job is done. */
+  /** Told by the operator that the job is done, or to leave. */
   done: 0,
   /** Unexpected error: restarted in place by the kubelet. */
   crashed: 1,
@@ -183,8 +183,8 @@ export interface SyncResponse {
   /** Keep the leases but start no new batch. */
   pause: boolean;
   /**
-   * `work`: go on; `leave`: the pod is on its way out, so close the open segments, give everything back and exit as on
-   * SIGTERM, which may come at any time; `done`: exit 0; `retired`: exit with `exitCodes.retired`.
+   * `work`: go on; `leave`: no longer wanted, so close the open segments, give everything back and exit 0; `done`: exit 0;
+   * `retired`: exit with `exitCodes.retired`.
    */
   verdict: 'work' | 'leave' | 'done' | 'retired';
   /** A newer sync of this worker came in while this one was open: its answer counts, not this one. */

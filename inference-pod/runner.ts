@@ -115,7 +115,7 @@ export class Runner {
   }
 
   /** SIGTERM, or told to leave: closes the open segments, gives every lease back. Safe to call again. */
-  async drain(): Promise<void> {
+  async drain(exitCode: number = exitCodes.drained): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     this.#options.log.info({ leases: this.#held.size }, 'draining');
@@ -130,7 +130,7 @@ export class Runner {
       await pause(stopMs, both.signal);
     }
     if (both.signal.aborted) await finished;
-    this.#ending.resolve(exitCodes.drained);
+    this.#ending.resolve(exitCode);
   }
 
   #state(): Omit<SyncRequest, 'seq' | 'term'> {
@@ -165,7 +165,7 @@ export class Runner {
   }
 
   #apply(answer: SyncResponse): void {
-    if (answer.verdict === 'leave') this.drain().catch((error: unknown) => this.#fail(error));
+    if (answer.verdict === 'leave') this.drain(exitCodes.done).catch((error: unknown) => this.#fail(error));
     else if (answer.verdict !== 'work') {
       this.#options.log.info({ verdict: answer.verdict }, 'told to leave');
       this.#ending.resolve(exitCodes[answer.verdict]);

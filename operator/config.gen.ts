@@ -23,6 +23,14 @@ export interface OperatorFile {
    * @maxItems 64
    */
   allowedModelImages: string[];
+  /**
+   * A job that was started is not suspended for another one before this; a worker beyond its job's minimum stays for a quarter of it.
+   */
+  minRuntimeSeconds: number;
+  /**
+   * Worker pods that a job may have beyond what the nodes hold, for a cluster autoscaler to see. They wait for a node, and take the next room that comes.
+   */
+  pendingWorkers: number;
   workerDefaults: WorkerDefaults;
   /**
    * Service without selector by which workers reach the leader, in the operator's namespace.

@@ -3,7 +3,7 @@ import type { Log } from '../kit/log.ts';
 import type { Registry } from '../kit/metrics.ts';
 import { labels, MANAGED_BY } from './api/names.ts';
 import type { Tenant } from './api/tenant.gen.ts';
-import type { ClaimObject, NodeObject } from './batchjob/caches.ts';
+import type { ClaimObject } from './batchjob/caches.ts';
 import type { StoredBatchJob, WorkerPod } from './batchjob/observe.ts';
 import { claimMounts } from './batchjob/volumes.ts';
 import type { KubeClient } from './kube/client.ts';
@@ -11,6 +11,7 @@ import { Informer, type InformerOptions } from './kube/informer.ts';
 import { dropManagedFields, keepLastWriters } from './kube/store.ts';
 import { type Kind, kinds } from './kube/kinds.ts';
 import { controllerOf, type KubeObject, type Stored } from './kube/object.ts';
+import type { NodeObject } from './scheduler/observe.ts';
 import { type PodUse, podUse } from './scheduler/pod-requests.ts';
 import { namespaceOf, type NamespaceObject, type ResourceQuotaObject } from './tenant/observe.ts';
 
@@ -44,7 +45,7 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
       indexes: {
         ...byNamespace,
         uid: ({ metadata }) => [metadata.uid],
-        job: ({ metadata }) => [controllerOf(metadata)?.uid ?? ''],
+        job: ({ metadata }) => [`${metadata.namespace}/${controllerOf(metadata)?.uid}`],
         node: (pod) => [pod.spec?.nodeName ?? ''],
       },
     }),

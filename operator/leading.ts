@@ -17,6 +17,7 @@ import type { Leadership } from './kube/lease.ts';
 import { Controller } from './runtime/controller.ts';
 import { AppliedObjects } from './runtime/applied.ts';
 import { execute, type ExecuteContext } from './runtime/execute.ts';
+import { Scheduling } from './scheduling.ts';
 import { openSyncEndpoint } from './serving/sync-endpoint.ts';
 import { cachedChild, reconcileTenant, type TenantDeps, watchForTenants } from './tenant/controller.ts';
 
@@ -52,15 +53,28 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
       const job = informers.jobs.store.byIndex('uid', uid)[0];
       if (!job) return;
       reconciler.progressed(uid);
-      nextProgressAt = Math.max(clock.monotonic(), nextProgressAt + PROGRESS_GAP_MS);
-      batchjobs.enqueue(keyOf(job.metadata), { priority: PROGRESS_PRIORITY, afterMs: nextProgressAt - clock.monotonic() });
+      atLeisure(keyOf(job.metadata));
     },
   });
+  const atLeisure = (key: string): void => {
+    nextProgressAt = Math.max(clock.monotonic(), nextProgressAt + PROGRESS_GAP_MS);
+    batchjobs.enqueue(key, { priority: PROGRESS_PRIORITY, afterMs: nextProgressAt - clock.monotonic() });
+  };
   dispatcher.term = leadership.term;
 
-  const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, dispatcher, metrics: syncMetrics(registry), log, signal });
+  const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, jobs: informers.jobs.store, dispatcher, metrics: syncMetrics(registry), log, signal });
   const unseen = new UnseenPods();
   const { tenants, jobs, namespaces, pods, claims, nodes } = informers;
+  const scheduling = new Scheduling({
+    informers,
+    clock,
+    log,
+    registry,
+    minRuntimeSeconds: config.minRuntimeSeconds,
+    pendingWorkers: config.pendingWorkers,
+    leave: (uid, slot, attempt) => dispatcher.leave(uid, slot, attempt),
+    changed: (key, urgent) => (urgent ? batchjobs.enqueue(key) : atLeisure(key)),
+  });
   reconciler = new BatchJobReconciler({
     caches: { tenants: tenants.store, jobs: jobs.store, namespaces: namespaces.store, pods: pods.store, claims: claims.store, nodes: nodes.store },
     client,
@@ -68,6 +82,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     unseen,
     clock,
     settings: workerSettings(config, endpoint.url, endpoint.ca),
+    scheduling,
     execute: (object, plan, abort) => execute(context, object, plan, abort),
   });
   batchjobs = new Controller({ name: 'batchjob', workers: 8, clock, log, registry, reconcile: (key, { signal: abort }) => reconciler.reconcile(key, abort) });
@@ -100,6 +115,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
   return {
     async drain(timeoutMs) {
       await Promise.all([batchjobs.drain(timeoutMs), tenantsController.drain(timeoutMs)]);
+      scheduling.close();
       dispatcher.close();
       await endpoint.close();
     },

@@ -35,6 +35,20 @@ export interface BatchJobSpec {
    */
   priority: number;
   /**
+   * When the results are wanted, such as 2026-12-01T06:00:00Z. A job that would miss it at its measured rate goes before others, the earliest deadline first. The job goes on after it; spec.activeDeadlineSeconds ends one.
+   */
+  deadline?: string;
+  /**
+   * Names of BatchJobs in the namespace that must be complete before this one starts. It does not start when one of them has failed.
+   *
+   * Items: Name of a BatchJob in the job's namespace.
+   */
+  dependsOn: string[];
+  /**
+   * Who runs the job, as domain/name (as in batch/v1, KEP-4368). Left out or millrace.dev/operator, this operator; it does nothing with a job of anybody else. Cannot be changed.
+   */
+  managedBy?: string;
+  /**
    * Stop the workers and keep what is finished; set it back to false to go on from there.
    */
   suspend: boolean;
@@ -149,6 +163,10 @@ export interface BatchJobOutputVolume {
  */
 export interface BatchJobWorkers {
   /**
+   * The job starts when this many workers have room, and is suspended rather than run with fewer while other jobs go before it. What goes beyond follows the room that there is.
+   */
+  min: number;
+  /**
    * Most worker pods at a time. May be changed while the job runs, also by kubectl scale.
    */
   max: number;
@@ -262,6 +280,14 @@ export interface BatchJobStatus {
    * Where the job is, in one word.
    */
   state?: 'Pending' | 'Planning' | 'Running' | 'Finishing' | 'Suspended' | 'Complete' | 'Failed';
+  /**
+   * Place among the jobs of the cluster that wait for room, while the job is one of them.
+   */
+  queuePosition?: number;
+  /**
+   * When the job is likely to start, while it waits and what runs before it told its rate.
+   */
+  startEstimate?: string;
   /**
    * One sentence about the present state.
    */

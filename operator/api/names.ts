@@ -25,6 +25,8 @@ export const annotations = {
 } as const;
 
 export const MANAGED_BY = 'millrace';
+/** In spec.managedBy of a BatchJob: this operator. */
+export const JOB_CONTROLLER = `${GROUP}/operator`;
 export const FIELD_MANAGER = 'millrace-operator';
 export const TENANT_FINALIZER = `${GROUP}/tenant`;
 /** ServiceAccount of the worker pods in each tenant's namespace. */

@@ -113,7 +113,7 @@ function fieldOf({ spec }: StoredBatchJob, claimName: string): string {
   return spec.output.volume.claimName === claimName ? 'spec.output.volume.claimName' : 'spec.model.volume.claimName';
 }
 
-function toText({ key = '', operator = 'Equal', value = '', effect = '' }: Toleration): string {
+function toText({ key = '', operator = 'Equal', value = '', effect = '', tolerationSeconds }: Toleration): string {
   const taint = operator === 'Exists' ? key || '*' : `${key}=${value}`;
-  return effect === '' ? taint : `${taint}:${effect}`;
+  return `${taint}${effect === '' ? '' : `:${effect}`}${tolerationSeconds === undefined ? '' : ` for ${tolerationSeconds} s`}`;
 }

@@ -3,6 +3,7 @@ import { labels } from '../api/names.ts';
 import type { Tenant } from '../api/tenant.gen.ts';
 import type { KubeObject, Stored } from '../kube/object.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
+import { isNodeReady, type NodeObject } from '../scheduler/observe.ts';
 import type { ClaimView, Observed, StoredBatchJob, TenantView, WorkerPod } from './observe.ts';
 import { claimMounts } from './volumes.ts';
 
@@ -11,11 +12,7 @@ export interface ClaimObject extends KubeObject {
   status?: { phase?: string };
 }
 
-export interface NodeObject extends KubeObject {
-  status?: { conditions?: { type: string; status: string }[] };
-}
-
-/** The caches that a BatchJob's plan is made from. Pods are indexed by `job`: the UID of the controlling BatchJob. */
+/** The caches that a BatchJob's plan is made from. Pods are indexed by `job`: their namespace and the UID of the controlling BatchJob. */
 export interface Caches {
   jobs: ReadonlyStore<StoredBatchJob>;
   tenants: ReadonlyStore<Stored<Tenant & KubeObject>>;
@@ -53,10 +50,6 @@ export function lostNodes(pods: readonly WorkerPod[], nodes: ReadonlyStore<NodeO
     if (name !== undefined && name !== '' && !isNodeReady(nodes.get(name))) lost.add(name);
   }
   return lost;
-}
-
-export function isNodeReady(node: NodeObject | undefined): boolean {
-  return node?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
 }
 
 export function claimsOf(job: StoredBatchJob, claims: ReadonlyStore<ClaimObject>): Observed['claims'] {

@@ -1,7 +1,7 @@
 import type { BatchJobStatus } from '../api/batchjob.gen.ts';
 import type { PlannedEvent } from '../runtime/plan.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
-import type { FailureReason, ObstacleReason, PendingReason, ProgressReason } from './reasons.ts';
+import type { FailureReason, ObstacleReason, PendingReason, ProgressReason, WaitingReason } from './reasons.ts';
 import type { Situation } from './state.ts';
 import { EVENT_NOTE_LENGTH, shorten } from './text.ts';
 
@@ -9,7 +9,7 @@ import { EVENT_NOTE_LENGTH, shorten } from './text.ts';
 export function eventsOf(job: StoredBatchJob, observed: Observed, { decision, trouble, made }: Situation, status: BatchJobStatus): PlannedEvent[] {
   const events: PlannedEvent[] = [];
   const before = job.status;
-  const add = (type: PlannedEvent['type'], reason: ProgressReason | ObstacleReason | PendingReason | FailureReason, action: string, note: string): void => {
+  const add = (type: PlannedEvent['type'], reason: ProgressReason | ObstacleReason | PendingReason | WaitingReason | FailureReason, action: string, note: string): void => {
     events.push({ type, reason, action, note: shorten(note, EVENT_NOTE_LENGTH) });
   };
 

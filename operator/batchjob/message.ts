@@ -24,7 +24,8 @@ export function messageOf(job: StoredBatchJob, observed: Observed, { decision, t
     Finishing: 'joining the results',
     Failed: '',
   }[state];
-  return trouble ? `${doing}; ${trouble.message}` : doing;
+  const more = trouble?.message ?? (state === 'Running' ? observed.grant?.limitedBy : undefined);
+  return more === undefined ? doing : `${doing}; ${more}`;
 }
 
 const WHERE: Record<Situation['spread'], string> = {

@@ -1,7 +1,21 @@
 import type { BatchJob } from '../api/batchjob.gen.ts';
 import type { LedgerProgress } from '../dispatch/progress.ts';
 import type { SavedProgress } from '../dispatch/state.ts';
+import type { Reason } from '../scheduler/result.ts';
 import type { ObjectMeta, Stored } from '../kube/object.ts';
+
+/** What the scheduler decided for one job. */
+export interface Grant {
+  workers: number;
+  /** Names of worker pods that are to go, and since when (ms). */
+  dismissed: ReadonlyMap<string, number>;
+  reason: Reason;
+  message: string;
+  /** Of a running job: what keeps it from more workers. */
+  limitedBy?: string;
+  position?: number;
+  startEstimate?: number;
+}
 
 /** All that the plan of a BatchJob depends on, as plain data read from caches. */
 export interface Observed {
@@ -16,6 +30,8 @@ export interface Observed {
   inputCopy: InputCopy;
   /** The ledger's view while this operator leads and the job is admitted. */
   ledger?: { progress: LedgerProgress; saved: SavedProgress };
+  /** What the scheduler says; absent before its first word on this job, until which nothing starts and nothing is stopped. */
+  grant?: Grant;
   /** Warnings of workers that an event has told already. */
   toldWarnings: ReadonlySet<string>;
   /** What the API server refused in the last reconcile. */

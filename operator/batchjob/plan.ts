@@ -3,23 +3,22 @@ import { type Outcome, soonest } from '../runtime/outcome.ts';
 import type { ChangeSet, Plan, Refusal, Removal } from '../runtime/plan.ts';
 import { firstObstacle, type Obstacle } from './admission.ts';
 import { type Decision, decide } from './decision.ts';
+import { type Demand, demandOf } from './demand.ts';
 import { eventsOf } from './events.ts';
 import { inputCopy } from './input-copy.ts';
 import { atWork } from './message.ts';
-import type { Observed, StoredBatchJob, WorkerPod } from './observe.ts';
+import type { Grant, Observed, StoredBatchJob, WorkerPod } from './observe.ts';
 import { workerPod } from './pod.ts';
 import { isLive, podName, podState } from './pod-state.ts';
 import { deadline } from './policy/deadline.ts';
-import { pendingCheckMs, whyPending } from './policy/pending.ts';
+import { type Pending, pendingCheckMs, whyPending } from './policy/pending.ts';
 import { readRefusal } from './policy/quota.ts';
 import { expiresInMs } from './policy/ttl.ts';
 import { type Situation, type State, stateOf, type Trouble } from './state.ts';
 import { statusOf } from './status.ts';
-import { claimMounts, type Spread, spreadOf } from './volumes.ts';
+import { claimMounts, spreadOf } from './volumes.ts';
 import { planWorkers, type WorkerPool } from './workers.ts';
 
-/** Workers started before anyone knows how many shards there are. */
-const WORKERS_BEFORE_PLAN = 4;
 /** A worker exits by itself once it is told that all is done; one that does not is deleted after this. */
 const FAREWELL_MS = 15_000;
 /** How soon a refused pod is tried again; a change of the quota's usage brings the job back sooner. */
@@ -30,8 +29,13 @@ const SHORTLY_MS = 500;
 /** A pod that was made and is still not seen may have come and gone. */
 const UNSEEN_MS = 30_000;
 
+/** What is to be done, and what the scheduler is asked for. */
+export interface JobPlan extends Plan {
+  demand?: Demand;
+}
+
 /** What one BatchJob needs done now. Pure: everything that it depends on is in its arguments. */
-export function planBatchJob(job: StoredBatchJob, observed: Observed, now: number): Plan {
+export function planBatchJob(job: StoredBatchJob, observed: Observed, now: number): JobPlan {
   const idle: Plan = { apply: [], create: [], remove: [], report: () => ({ events: [], outcome: { kind: 'settled' } }) };
   // The garbage collector deletes the pods along with their owner; finished segments stay on the volume.
   if (job.metadata.deletionTimestamp !== undefined) return idle;
@@ -42,14 +46,17 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
   const decision = decide(job, observed, pending, now);
   const obstacle = decision.kind === 'open' && !job.spec.suspend ? firstObstacle(job, observed) : undefined;
   const spread = spreadOf(claimMounts(job.spec), observed.claims);
-  const pool = decision.kind === 'open' ? openPool(job, observed, obstacle, spread, now) : closingPool(job, observed, decision, now);
+  const pool = decision.kind === 'open' ? openPool(job, observed, obstacle, now) : closingPool(job, observed, decision, now);
   // Pods only when the copy is known to be the job's own: something else of that name must not become its input.
   const copying = pool.create.length > 0 && observed.inputCopy.kind === 'ready' ? [inputCopy(job, observed.inputCopy.base64)] : [];
   const { tenant } = observed;
   const planned = tenant && copying.length === 0 ? pool.create : [];
   const create: KubeObject[] = [...copying, ...planned.map((worker) => workerPod(job, tenant as NonNullable<typeof tenant>, observed.settings, spread, worker))];
 
+  const demand = demandOf(job, observed, decision, obstacle, spread, now);
+
   return {
+    ...(demand === undefined ? {} : { demand }),
     apply: [],
     create,
     remove: pool.remove.filter(({ metadata }) => metadata.uid !== '').map(removal),
@@ -57,7 +64,7 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
       const exists = new Set([...changes.created, ...changes.unchanged]);
       const made = planned.filter(({ slot, attempt }) => exists.has(`Pod/${podName(job.metadata.name, slot, attempt)}`));
       const refusal = changes.refused.find(({ kind, name }) => create.some((object) => object.kind === kind && object.metadata.name === name));
-      const found = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? pending : undefined);
+      const found = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? whyNotMore(pending, withheld(observed.grant)) : undefined);
       // A job some of whose workers are at work goes on, whatever keeps others from joining them.
       const trouble = found && { reason: found.reason, message: found.message, stalled: found.stalled && atWork(observed) === 0 };
       const situation: Situation = { decision, trouble, spread, made };
@@ -69,22 +76,32 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
   };
 }
 
-/** The pool of a job that goes on: none while it is suspended or its tenant is going, else the slots that it may fill. */
-function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | undefined, spread: Spread, now: number): WorkerPool {
-  const { ledger, lostNodes, pods } = observed;
+/** The pool of a job that goes on: none while it is suspended or its tenant is going, else as many as the scheduler grants. */
+function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | undefined, now: number): WorkerPool {
+  const { ledger, lostNodes, pods, grant } = observed;
   if (job.spec.suspend || obstacle?.reason === 'TenantTerminating' || obstacle?.reason === 'NotATenantNamespace') {
     return { create: [], remove: removable(pods, lostNodes) };
   }
-  const plan = ledger?.progress.plan;
-  // At least one worker, also when all shards are done: it joins the results.
-  const outstanding = plan ? Math.max(1, plan.shards - ledger.progress.shards.completedCount) : WORKERS_BEFORE_PLAN;
-  const wanted = spread === 'one-worker' ? 1 : job.spec.workers.max;
   const lastAttempts = new Map((job.status?.workers ?? []).map(({ slot, attempt }) => [slot, attempt ?? -1]));
-  const pool = planWorkers({ pods, wanted, outstanding, lastAttempts, lostNodes }, now);
-  if (obstacle || !ledger) return { create: [], remove: pool.remove };
+  const pool = planWorkers({ pods, wanted: grant?.workers ?? 0, dismissed: grant?.dismissed ?? new Map(), lastAttempts, lostNodes }, now);
+  if (obstacle || !ledger) return { ...pool, create: [] };
   // While pods are refused, one try is enough to see whether that has changed.
   return observed.refusal ? { ...pool, create: pool.create.slice(0, 1) } : pool;
 }
+
+/** Why the scheduler gives the job nothing, if it does not. */
+function withheld(grant: Grant | undefined): Trouble | undefined {
+  if (!grant || grant.reason === 'Running' || grant.reason === 'LeftToKueue' || grant.reason === 'Suspended' || grant.reason === 'UnknownTenant') return undefined;
+  return { reason: grant.reason, message: grant.message, stalled: NEEDS_A_CHANGE.has(grant.reason) };
+}
+
+/** A pod that waits on purpose, for a cluster autoscaler, tells in the words of the cluster's scheduler why. */
+function whyNotMore(pending: Pending | undefined, held: Trouble | undefined): Trouble | undefined {
+  return held && pending?.reason === 'Unschedulable' ? { ...held, message: `${held.message}; ${pending.message}` } : (pending ?? held);
+}
+
+/** What does not pass by itself. A node that fits may come: a cluster autoscaler makes one. */
+const NEEDS_A_CHANGE: ReadonlySet<Grant['reason']> = new Set(['ExceedsQuota', 'DependencyFailed', 'DependencyCycle']);
 
 /** The pool of a job whose end is decided: after success workers are let go by themselves, after failure they are stopped. */
 function closingPool(job: StoredBatchJob, observed: Observed, decision: Decision, now: number): WorkerPool {

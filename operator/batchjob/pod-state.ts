@@ -26,9 +26,13 @@ export function isLive(state: PodState): boolean {
 /** Names are the identity of a worker: unlike labels nobody can change them. */
 export const podName = (job: string, slot: number, attempt: number): string => `${job}-w${slot}-${attempt}`;
 
-/** NaN for a pod whose name is not a worker's. */
-export const slotOf = (pod: WorkerPod): number => Number(NAME.exec(pod.metadata.name)?.[1] ?? Number.NaN);
-export const attemptOf = (pod: WorkerPod): number => Number(NAME.exec(pod.metadata.name)?.[2] ?? Number.NaN);
+/** NaN for a name that is not a worker's. */
+export function slotAndAttempt(name: string): { slot: number; attempt: number } {
+  const match = NAME.exec(name);
+  return { slot: Number(match?.[1] ?? Number.NaN), attempt: Number(match?.[2] ?? Number.NaN) };
+}
+export const slotOf = (pod: WorkerPod): number => slotAndAttempt(pod.metadata.name).slot;
+export const attemptOf = (pod: WorkerPod): number => slotAndAttempt(pod.metadata.name).attempt;
 const NAME = /-w(\d+)-(\d+)$/;
 
 export function workerContainer(pod: WorkerPod): ContainerStatus | undefined {

@@ -1,4 +1,5 @@
 import type { FatalCode } from '../../inference-pod/contract.ts';
+import type { Reason } from '../scheduler/result.ts';
 
 /** Why a job may not have workers, or not yet: reasons of Reconciling and Stalled, and of Warning events. */
 export type ObstacleReason =
@@ -18,6 +19,9 @@ export type ObstacleReason =
   | 'ExceedsQuota'
   | 'PodRefused'
   | 'NameTaken';
+
+/** Why the scheduler holds a job back. */
+export type WaitingReason = Exclude<Reason, 'Running' | 'LeftToKueue' | 'Suspended' | 'UnknownTenant'>;
 
 /** Why worker pods that exist do not run. */
 export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WorkerCrashing';

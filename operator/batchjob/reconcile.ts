@@ -1,4 +1,5 @@
 import { isTrue } from '../api/conditions.ts';
+import { JOB_CONTROLLER } from '../api/names.ts';
 import { parseBatchJob } from '../api/parse.ts';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
 import type { Clock } from '../../kit/clock.ts';
@@ -11,8 +12,9 @@ import { type Outcome, soonest } from '../runtime/outcome.ts';
 import { OwnWrites } from '../runtime/own-writes.ts';
 import type { Plan } from '../runtime/plan.ts';
 import { type Caches, claimsOf, lostNodes, tenantOf } from './caches.ts';
+import type { Demand } from './demand.ts';
 import { type ConfigMapData, inputToCopy } from './input-copy.ts';
-import type { InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
+import type { Grant, InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
 import { planBatchJob } from './plan.ts';
 import { inputCopyName } from './pod.ts';
 import { attemptOf, slotOf } from './pod-state.ts';
@@ -29,6 +31,7 @@ export interface ReconcileDeps {
   unseen: UnseenPods;
   clock: Clock;
   settings: WorkerSettings;
+  scheduling: { ask(uid: string, demand: Demand | undefined): void; grantOf(uid: string): Grant | undefined };
   execute: (object: StoredBatchJob, plan: Plan, signal: AbortSignal) => Promise<Executed>;
 }
 
@@ -59,11 +62,19 @@ export class BatchJobReconciler {
     const cached = this.#deps.caches.jobs.get(key);
     if (!cached) return { kind: 'settled' };
     const job = this.#written.freshest(cached);
+    if ((job.spec.managedBy ?? JOB_CONTROLLER) !== JOB_CONTROLLER) {
+      this.#deps.scheduling.ask(job.metadata.uid, undefined);
+      return { kind: 'settled' };
+    }
     const memory = this.#memoryOf(job);
     const problem = this.#misfit(job, memory);
-    if (problem) return problem;
+    if (problem) {
+      this.#deps.scheduling.ask(job.metadata.uid, undefined);
+      return problem;
+    }
     const observed = await this.#observe(job, memory, signal);
     const plan = planBatchJob(job, observed, clock.now());
+    this.#deps.scheduling.ask(job.metadata.uid, plan.demand);
     // Before the POST: the event about a pod may come in before the answer to it.
     const pods = plan.create.filter(({ kind }) => kind === 'Pod');
     for (const pod of pods) unseen.made(job.metadata.uid, pod, clock.monotonic());
@@ -92,6 +103,7 @@ export class BatchJobReconciler {
     this.#memory.delete(uid);
     this.#written.forget(uid);
     this.#deps.dispatcher.forget(uid);
+    this.#deps.scheduling.ask(uid, undefined);
   }
 
   /** Whether a pod of this job was refused: a change of the quota is worth another try. */
@@ -123,10 +135,11 @@ export class BatchJobReconciler {
     const { uid, namespace = '' } = job.metadata;
     const tenant = tenantOf(namespace, caches);
     const made = unseen.of(uid, clock.monotonic()).filter(({ metadata }) => !caches.pods.get(keyOf(metadata)));
-    const pods = [...caches.pods.byIndex('job', uid), ...made];
+    const pods = [...caches.pods.byIndex('job', `${namespace}/${uid}`), ...made];
     if (isOver(job)) dispatcher.forget(uid);
     else if (tenant) this.#openLedger(job, pods);
     const ledger = this.#ledger(uid, memory);
+    const grant = this.#deps.scheduling.grantOf(uid);
     return {
       ...(tenant ? { tenant } : {}),
       pods,
@@ -134,6 +147,7 @@ export class BatchJobReconciler {
       claims: claimsOf(job, caches.claims),
       inputCopy: isOver(job) || job.spec.suspend ? { kind: 'none' } : await this.#inputCopy(job, memory, signal),
       ...(ledger ? { ledger } : {}),
+      ...(grant ? { grant } : {}),
       ...(memory.refusal ? { refusal: memory.refusal } : {}),
       toldWarnings: memory.toldWarnings,
       settings,

@@ -2,7 +2,7 @@ import { isTrue } from '../api/conditions.ts';
 import type { Decision } from './decision.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
 import { isLive, podState } from './pod-state.ts';
-import type { ObstacleReason, PendingReason } from './reasons.ts';
+import type { ObstacleReason, PendingReason, WaitingReason } from './reasons.ts';
 import type { Spread } from './volumes.ts';
 import type { SlotAttempt } from './workers.ts';
 
@@ -10,7 +10,7 @@ export type State = 'Pending' | 'Planning' | 'Running' | 'Finishing' | 'Suspende
 
 /** What stands in the way of workers, or of some of them. */
 export interface Trouble {
-  reason: ObstacleReason | PendingReason;
+  reason: ObstacleReason | PendingReason | WaitingReason;
   message: string;
   /** Nothing goes on until a person changes something. */
   stalled: boolean;

@@ -26,6 +26,7 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
     ...(metadata.generation === undefined ? {} : { observedGeneration: metadata.generation }),
     state,
     message: shorten(message, 2048),
+    ...queueFields(observed, state),
     ...(tenant === undefined ? {} : { tenant }),
     model: spec.model.image ?? `${spec.model.volume?.claimName}/${spec.model.path}`,
     ...progressFields(job, observed, state, seconds, now),
@@ -38,6 +39,14 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
     conditions: conditionsOf(job, situation, state, message, now),
+  };
+}
+
+function queueFields({ grant }: Observed, state: State): Pick<BatchJobStatus, 'queuePosition' | 'startEstimate'> {
+  if (state !== 'Pending' || !grant) return {};
+  return {
+    ...(grant.position === undefined ? {} : { queuePosition: grant.position }),
+    ...(grant.startEstimate === undefined ? {} : { startEstimate: timestamp(grant.startEstimate) }),
   };
 }
 

@@ -3,7 +3,8 @@ import { defaultNamespace, labels } from '../api/names.ts';
 import type { Tenant } from '../api/tenant.gen.ts';
 import type { Informer } from '../kube/informer.ts';
 import { controllerOf, keyOf, type KubeObject, type Stored } from '../kube/object.ts';
-import { type ClaimObject, isNodeReady, type NodeObject } from './caches.ts';
+import { isNodeReady, type NodeObject } from '../scheduler/observe.ts';
+import type { ClaimObject } from './caches.ts';
 import type { StoredBatchJob, WorkerPod } from './observe.ts';
 import { attemptOf, hadCrashed, slotOf } from './pod-state.ts';
 
@@ -46,10 +47,14 @@ export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone
   pods.onChange(({ type, object }) => {
     const owner = controllerOf(object.metadata);
     if (owner?.kind !== 'BatchJob') return;
+    const key = `${object.metadata.namespace}/${owner.name}`;
+    // An owner reference is but text: only the job of that name beside the pod can be its owner.
+    const job = jobs.store.get(key);
+    if (job && job.metadata.uid !== owner.uid) return;
     seen(keyOf(object.metadata));
     const phase = object.status?.phase;
-    if (type === 'delete' || phase === 'Succeeded' || phase === 'Failed') workerGone(owner.uid, slotOf(object), attemptOf(object), hadCrashed(object));
-    enqueue(`${object.metadata.namespace}/${owner.name}`);
+    if (job && (type === 'delete' || phase === 'Succeeded' || phase === 'Failed')) workerGone(owner.uid, slotOf(object), attemptOf(object), hadCrashed(object));
+    enqueue(key);
   });
   claims.onChange(({ object }) => {
     for (const job of jobs.store.byIndex('volumeClaim', keyOf(object.metadata))) if (unfinished(job)) enqueue(keyOf(job.metadata));

@@ -5,6 +5,10 @@ import { attemptOf, isLive, lastTermination, podState, slotOf, workerContainer }
 
 /** Pods made for one job in one reconcile; the next one makes more. */
 const MAX_CREATES = 50;
+/** As many entries as the status holds. */
+const MAX_SLOTS = 1_000;
+/** A worker that was told to leave and has not is deleted after this. */
+const LEAVE_MS = 10_000;
 /** Terminal pods kept per slot for their logs. */
 const KEPT_ENDED = 5;
 /** A pod that lived shorter than this died young: its slot waits before the next attempt. */
@@ -26,10 +30,10 @@ export interface SlotAttempt {
 
 export interface PoolSituation {
   pods: readonly Stored<WorkerPod>[];
-  /** Slots to fill are 0 … wanted-1; pods in higher slots are deleted. */
+  /** How many live pods there are to be, those that are dismissed not counted. */
   wanted: number;
-  /** Shards nobody has completed: no pod is made beyond that, but none is deleted for it either. */
-  outstanding: number;
+  /** Names of pods that are to go, and since when (ms): their workers were told, and exit by themselves. */
+  dismissed: ReadonlyMap<string, number>;
   /** Highest attempt made so far per slot, kept in status for pods that are gone. */
   lastAttempts: ReadonlyMap<number, number>;
   lostNodes: ReadonlySet<string>;
@@ -39,30 +43,43 @@ export interface PoolSituation {
  * Which worker pods to make and to delete, so that each slot has one live pod. An attempt number is never used twice, so
  * that a pod that is still ending somewhere can be told from its replacement.
  */
-export function planWorkers({ pods, wanted, outstanding, lastAttempts, lostNodes }: PoolSituation, now: number): WorkerPool {
+export function planWorkers({ pods, wanted, dismissed, lastAttempts, lostNodes }: PoolSituation, now: number): WorkerPool {
   const slots = Map.groupBy(pods.filter((pod) => Number.isInteger(slotOf(pod))), slotOf);
   const live = (pod: Stored<WorkerPod>): boolean => isLive(podState(pod, lostNodes));
   const pool: WorkerPool = { create: [], remove: [] };
+  const later = (afterMs: number): void => {
+    pool.retryAfterMs = Math.min(pool.retryAfterMs ?? afterMs, afterMs);
+  };
 
-  for (const [slot, members] of slots) {
-    const useless = members.filter((pod) => live(pod) && (slot >= wanted || isHeldBack(pod) || isRetired(pod)));
+  let staying = 0;
+  for (const members of slots.values()) {
+    const useless = members.filter((pod) => {
+      if (!live(pod)) return false;
+      const since = dismissed.get(pod.metadata.name);
+      if (since === undefined) return isHeldBack(pod) || isRetired(pod);
+      // One that never ran has nobody to tell.
+      const left = podState(pod, lostNodes) === 'pending' ? 0 : since + LEAVE_MS - now;
+      if (left > 0) later(left);
+      return left <= 0;
+    });
     const ended = members.filter((pod) => isTerminal(pod, lostNodes)).sort((a, b) => attemptOf(b) - attemptOf(a));
     pool.remove.push(...[...useless, ...ended.slice(KEPT_ENDED)].filter(({ metadata }) => metadata.deletionTimestamp === undefined));
+    if (members.some((pod) => live(pod) && !dismissed.has(pod.metadata.name))) staying++;
   }
 
-  const filled = [...slots].filter(([slot, members]) => slot < wanted && members.some(live)).length;
-  let room = Math.min(MAX_CREATES, Math.min(wanted, outstanding) - filled);
-  for (let slot = 0; slot < wanted && room > 0; slot++) {
+  let room = Math.min(MAX_CREATES, wanted - staying);
+  for (let slot = 0; slot < MAX_SLOTS && room > 0; slot++) {
     const members = slots.get(slot) ?? [];
     if (members.some(live)) continue;
     const delay = backoffMs(members, lostNodes, now);
+    // A slot that waits is one of those that are wanted, or the next one would be tried in its place at once.
+    room--;
     if (delay > 0) {
-      pool.retryAfterMs = Math.min(pool.retryAfterMs ?? delay, delay);
+      later(delay);
       continue;
     }
     const last = Math.max(lastAttempts.get(slot) ?? -1, ...members.map(attemptOf));
     pool.create.push({ slot, attempt: last + 1 });
-    room--;
   }
   return pool;
 }

@@ -20,6 +20,7 @@ export interface SyncEndpointDeps {
   client: KubeClient;
   /** Indexed by `uid`. */
   pods: ReadonlyStore<KubeObject>;
+  jobs: ReadonlyStore<KubeObject>;
   dispatcher: Dispatcher;
   metrics: SyncMetrics;
   log: Log;
@@ -37,7 +38,7 @@ export interface SyncEndpoint {
 }
 
 /** Serves `sync` over TLS under the Service's name, with certificates that renew by themselves. */
-export async function openSyncEndpoint({ config, client, pods, dispatcher, metrics, log, signal }: SyncEndpointDeps): Promise<SyncEndpoint> {
+export async function openSyncEndpoint({ config, client, pods, jobs, dispatcher, metrics, log, signal }: SyncEndpointDeps): Promise<SyncEndpoint> {
   const { namespace, syncServiceName: service, syncPort: port, podName, podIP } = config;
   const host = `${service}.${namespace}.svc`;
   const ca = await loadCa(client, namespace, config.caSecret, clock.now(), signal);
@@ -52,6 +53,7 @@ export async function openSyncEndpoint({ config, client, pods, dispatcher, metri
       identify(request, {
         review: (token, audience) => review(token, audience, signal),
         podByUid: (uid) => pods.byIndex('uid', uid)[0],
+        jobByKey: (key) => jobs.get(key),
         fetchPod: async (podNamespace, name) => {
           try {
             return await client.get(kinds.Pod, { namespace: podNamespace, name }, { signal, timeoutMs: 5_000 });

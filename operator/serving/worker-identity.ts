@@ -6,19 +6,20 @@ import type { KubeObject, Stored } from '../kube/object.ts';
 import { controllerOf } from '../kube/object.ts';
 import type { ReviewToken } from '../kube/token-review.ts';
 
-
 export interface IdentityDeps {
   review: ReviewToken;
   podByUid: (uid: string) => Stored<KubeObject> | undefined;
   /** Reads a pod past the cache, for one so new that the cache has not seen it. */
   fetchPod: (namespace: string, name: string) => Promise<Stored<KubeObject> | undefined>;
+  jobByKey: (key: string) => Stored<KubeObject> | undefined;
 }
 
 const USERNAME = new RegExp(`^system:serviceaccount:([^:]+):${WORKER_SERVICE_ACCOUNT}$`);
 
 /**
- * Who a sync comes from: the pod that the token is bound to. A worker speaks for the job that controls its pod, and for
- * the slot and attempt that the operator wrote on it, whatever the request claims.
+ * Who a sync comes from: the pod that the token is bound to. A worker speaks for the job of its own namespace that
+ * controls its pod, and for the slot and attempt that the operator wrote on it, whatever the request claims. Owner
+ * references are but text: anyone may write the UID of another namespace's job into one.
  */
 export async function identify(request: IncomingMessage, deps: IdentityDeps): Promise<WorkerIdentity | Refusal> {
   const token = /^Bearer ([\w.~+/=-]+)$/.exec(request.headers.authorization ?? '')?.[1];
@@ -34,5 +35,8 @@ export async function identify(request: IncomingMessage, deps: IdentityDeps): Pr
   const owner = controllerOf(pod.metadata);
   const [slot, attempt] = [pod.metadata.labels?.[labels.slot], pod.metadata.labels?.[labels.attempt]].map(Number);
   if (owner?.kind !== 'BatchJob' || !Number.isInteger(slot) || !Number.isInteger(attempt)) return { status: 403, message: 'the pod of this token is not a worker of a BatchJob' };
+  if (deps.jobByKey(`${namespace}/${owner.name}`)?.metadata.uid !== owner.uid) {
+    return { status: 403, message: `the pod of this token says that it belongs to BatchJob ${owner.name}, which is not the one of that name in its namespace` };
+  }
   return { job: owner.uid, slot: slot as number, attempt: attempt as number };
 }

@@ -20,7 +20,7 @@ import { terminationBlocker } from './termination.ts';
 const CREATION_RECHECK_MS = 1_000;
 const TERMINATING_RECHECK_MS = 10_000;
 const QUOTA_RECHECK_MS = 5_000;
-const REFUSAL_RECHECK_MS = 60_000;
+const REFUSAL_RECHECK_MS = 15_000;
 
 /** Everything that a Tenant stands for: its namespace and the fence in it. Pure; `now` is in ms since the epoch. */
 export function planTenant(tenant: StoredTenant, observed: Observed, now: number): Plan {

@@ -45,7 +45,7 @@ describe('the digits sample', () => {
     expect(header).toMatch(/^NAME +STATE +PROGRESS +FAILED +RATE +ETA +AGE$/);
     expect(row).toMatch(/^digits +Complete +100% \(1797\/1797\) +0 +[\d.]+\/s +\S*\s*\d+m?\d*s?$/);
     const [wide] = (await kubectl(['get', 'bj', 'digits', '--namespace', tenant.namespace, '--output=wide'])).split('\n');
-    expect(wide).toMatch(/AGE +TENANT +MODEL +WORKERS +MESSAGE$/);
+    expect(wide).toMatch(/AGE +TENANT +MODEL +WORKERS +QUEUE +MESSAGE$/);
   });
 
   test('has the conditions of a finished Job, and nothing that still reconciles', async () => {
@@ -98,7 +98,7 @@ describe('the digits sample', () => {
 
 describe('while a job runs', () => {
   test('its workers are scaled up and down, and its progress, rate and time left are told', async () => {
-    await apply(bench, jobManifest(tenant, 'scaled', 'slow.onnx', fromVolume('in/slow.jsonl')));
+    await apply(bench, jobManifest(tenant, 'scaled', 'slow.onnx', fromVolume('in/slow.jsonl'), { sharding: { targetBytes: '4Ki' } }));
     await jobTells(bench, tenant, 'scaled', 'has results', (job) => doneItems(job) > 0);
     const live = async (): Promise<number> => (await podsOf(bench, tenant, 'scaled')).filter(isLive).length;
     await kubectl(['scale', 'bj/scaled', '--replicas=3', '--namespace', tenant.namespace]);

@@ -5,13 +5,14 @@ import type { BatchJobStatus } from '../../operator/api/batchjob.gen.ts';
 import { isTrue } from '../../operator/api/conditions.ts';
 import { labels } from '../../operator/api/names.ts';
 import { parseBatchJob } from '../../operator/api/parse.ts';
+import type { Demand } from '../../operator/batchjob/demand.ts';
 import type { Observed, StoredBatchJob, WorkerPod } from '../../operator/batchjob/observe.ts';
 import { planBatchJob } from '../../operator/batchjob/plan.ts';
 import { attemptOf, slotOf } from '../../operator/batchjob/pod-state.ts';
 import type { Stored } from '../../operator/kube/object.ts';
 import { deepEqual } from '../../operator/runtime/equal.ts';
 import type { ChangeSet } from '../../operator/runtime/plan.ts';
-import { aBatchJob, aRunningLedger, aLedger, aTenantView, aWorker, NOW, observed } from '../support/builders.ts';
+import { aBatchJob, aGrant, aRunningLedger, aLedger, aTenantView, aWorker, NOW, observed } from '../support/builders.ts';
 
 /** More by hand, to look for what a few do not find. */
 const RUNS = Number(process.env['FC_RUNS'] ?? 100);
@@ -42,6 +43,8 @@ class World {
   #cache: Pod[] = [];
   #unseen = new Map<string, Pod>();
   #refusal: Observed['refusal'];
+  /** A scheduler with room for everybody: each job gets what it last asked for. */
+  #grant: Observed['grant'];
   #uids = 0;
   /** Names made since the present leader took over. */
   #madeNames = new Set<string>();
@@ -95,6 +98,7 @@ class World {
         inputCopy: this.#inputCopied ? { kind: 'stored' } : { kind: 'ready', base64: 'eA==' },
         ...(this.#refusal && { refusal: this.#refusal }),
       }),
+      grant: this.#grant as NonNullable<Observed['grant']>,
       ...(this.finished ? { ledger: undefined as never } : { ledger }),
     };
   }
@@ -102,6 +106,7 @@ class World {
   /** One reconcile. The operator dies after `diesAfter` writes. */
   reconcile(diesAfter = Number.POSITIVE_INFINITY): void {
     const plan = planBatchJob(this.job, this.#observe(), this.now);
+    this.#schedule(plan.demand);
     const changes: ChangeSet = { created: [], configured: [], unchanged: [], removed: [], refused: [] };
     let left = diesAfter;
     const dies = (): boolean => left-- <= 0;
@@ -146,6 +151,17 @@ class World {
     this.events.push(...report.events.map(({ reason }) => reason));
   }
 
+  #schedule(demand: Demand | undefined): void {
+    if (demand === undefined) {
+      this.#grant = undefined;
+      return;
+    }
+    const dismissed = new Map([...(this.#grant?.dismissed ?? [])].filter(([name]) => demand.pods.includes(name)));
+    const staying = demand.pods.filter((name, index) => !dismissed.has(name) && demand.state.workers[index]?.endingAt === undefined);
+    for (const name of staying.slice(demand.state.max)) dismissed.set(name, this.now);
+    this.#grant = aGrant(demand.state.max, { dismissed });
+  }
+
   #make(pod: WorkerPod): void {
     const { name } = pod.metadata;
     expect(this.#madeNames.has(name), `${name} is made twice`).toBe(false);
@@ -186,6 +202,7 @@ class World {
   restart(): void {
     this.sync();
     this.#refusal = undefined;
+    this.#grant = undefined;
     this.#madeNames = new Set();
     const shards = this.job.status?.shards;
     this.#plan = shards?.total !== undefined;
@@ -212,7 +229,7 @@ class World {
     else if (pod.status?.phase === 'Pending') {
       pod.spec = { nodeName: NODES[this.#uids++ % NODES.length] ?? '' };
       if (!this.lost.has(pod.spec.nodeName ?? '')) pod.status = { phase: 'Running', containerStatuses: [{ name: 'worker', ready: true, state: { running: {} } }] };
-    } else if (pod.status?.phase === 'Running' && this.#finished) this.#exit(pod, 'Succeeded', 0);
+    } else if (pod.status?.phase === 'Running' && (this.#finished || this.#grant?.dismissed.has(pod.metadata.name) === true)) this.#exit(pod, 'Succeeded', 0);
     else if (pod.status?.phase === 'Running') pod.status = { phase: 'Running', containerStatuses: [{ name: 'worker', state: { running: {} } }] };
   }
 

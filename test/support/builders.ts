@@ -3,7 +3,7 @@ import type { Condition } from '../../operator/api/conditions.ts';
 import { API_VERSION, labels, MANAGED_BY, WORKER_CONTAINER } from '../../operator/api/names.ts';
 import { parseBatchJob } from '../../operator/api/parse.ts';
 import type {
-  ClaimView, ContainerState, ContainerStatus, InputCopy, Observed, StoredBatchJob, TenantView, WorkerPod, WorkerSettings,
+  ClaimView, ContainerState, ContainerStatus, Grant, InputCopy, Observed, StoredBatchJob, TenantView, WorkerPod, WorkerSettings,
 } from '../../operator/batchjob/observe.ts';
 import { podName } from '../../operator/batchjob/pod-state.ts';
 import type { LedgerProgress, WorkerProgress } from '../../operator/dispatch/progress.ts';
@@ -212,7 +212,10 @@ export function aWorker(slot: number, attempt: number, patch: Partial<WorkerProg
   };
 }
 
-/** What a plan is made from. A healthy tenant, one ReadWriteMany claim and a ledger that waits for its plan unless changed. */
+/** The scheduler gives this many workers, and says why if that is none. */
+export const aGrant = (workers: number, patch: Partial<Grant> = {}): Grant => ({ workers, dismissed: new Map(), reason: 'Running', message: '', ...patch });
+
+/** What a plan is made from. A healthy tenant, room for two workers, one ReadWriteMany claim and a ledger that waits for its plan unless changed. */
 export function observed(patch: Partial<Observed> & { pods?: Stored<WorkerPod>[] } = {}): Observed {
   return {
     tenant: aTenantView(),
@@ -221,6 +224,7 @@ export function observed(patch: Partial<Observed> & { pods?: Stored<WorkerPod>[]
     claims: new Map([['data', aClaim('ReadWriteMany')]]),
     inputCopy: { kind: 'none' } as InputCopy,
     ledger: aLedger(),
+    grant: aGrant(2),
     toldWarnings: new Set<string>(),
     settings: someSettings,
     ...patch,
@@ -228,7 +232,7 @@ export function observed(patch: Partial<Observed> & { pods?: Stored<WorkerPod>[]
 }
 
 /** `observed` without the parts of that name. */
-export function without(from: Observed, ...parts: ('tenant' | 'ledger' | 'refusal')[]): Observed {
+export function without(from: Observed, ...parts: ('tenant' | 'ledger' | 'refusal' | 'grant')[]): Observed {
   const out = { ...from };
   for (const part of parts) delete out[part];
   return out;

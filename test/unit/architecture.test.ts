@@ -87,8 +87,12 @@ describe('imports point one way', () => {
   });
 
   test('batchjob does not know tenant', () => {
-    const allowed = within('operator/batchjob', 'operator/dispatch', 'operator/runtime', 'operator/kube', 'operator/api', 'kit', 'inference-pod/contract.ts');
+    const allowed = within('operator/batchjob', 'operator/scheduler', 'operator/dispatch', 'operator/runtime', 'operator/kube', 'operator/api', 'kit', 'inference-pod/contract.ts');
     expect(strays('operator/batchjob', allowed)).toEqual([]);
+  });
+
+  test('the scheduler is pure: it knows plain objects only', () => {
+    expect(strays('operator/scheduler', within('operator/scheduler', 'operator/api', 'operator/kube/object.ts', 'kit'))).toEqual([]);
   });
 
   test('no folder of a program imports from dev, test or crds', () => {

@@ -17,6 +17,7 @@ export interface JobObject extends ApiObject {
     eta?: string;
     replicas?: number;
     readyWorkers?: string;
+    queuePosition?: number;
     items?: { total?: number; succeeded?: number; failed?: number; firstError?: string };
     shards?: { total?: number; completed?: string; leased?: number; retried?: number };
     workers?: { slot: number; attempt?: number; shard?: string; state?: string }[];

@@ -5,9 +5,7 @@ import { parseBatchJob } from '../../../operator/api/parse.ts';
 import type { Observed, StoredBatchJob } from '../../../operator/batchjob/observe.ts';
 import { planBatchJob } from '../../../operator/batchjob/plan.ts';
 import type { ChangeSet, PlannedEvent, Refusal } from '../../../operator/runtime/plan.ts';
-import {
-  aBatchJob, aClaim, aLedger, at, aTenantView, aWorker, aWorkerPod, aRunningLedger, NOW, observed, someSettings, without,
-} from '../../support/builders.ts';
+import { aBatchJob, aClaim, aGrant, aLedger, aRunningLedger, at, aTenantView, aWorker, aWorkerPod, NOW, observed, someSettings, without } from '../../support/builders.ts';
 
 interface Reconciled {
   create: string[];
@@ -57,9 +55,21 @@ describe('a new job', () => {
     expect(types(first)).toEqual(['Reconciling']);
   });
 
-  test('starts at most four workers before it is known how many shards there are', () => {
-    expect(reconcile(aBatchJob().workers(10).build(), observed()).create).toHaveLength(4);
-    expect(reconcile(aBatchJob().workers(10).build(), observed({ ledger: aRunningLedger(0, 7) })).create).toHaveLength(7);
+  test('gets as many as the scheduler grants, and none before its first word', () => {
+    expect(reconcile(aBatchJob().workers(10).build(), observed({ grant: aGrant(3) })).create).toHaveLength(3);
+    expect(reconcile(job, without(observed(), 'grant'))).toMatchObject({ create: [], status: { state: 'Pending' } });
+    expect(reconcile(job, { ...without(observed(), 'grant'), pods })).toMatchObject({ create: [], remove: [] });
+  });
+
+  test('that the scheduler holds back tells why, where it stands and when it may start', () => {
+    const grant = aGrant(0, { reason: 'WaitingForCapacity', message: 'waiting for room: needs 1 cpu; 3 ahead', position: 4, startEstimate: NOW + 60_000 });
+    const waits = reconcile(job, observed({ grant }));
+    expect(waits).toMatchObject({ create: [], events: ['Warning WaitingForCapacity'], status: { state: 'Pending', message: 'waiting for room: needs 1 cpu; 3 ahead', queuePosition: 4, startEstimate: at(60) } });
+    expect(types(waits)).toEqual(['Reconciling']);
+    expect(reconcile(after(job, waits), observed({ grant })).events).toEqual([]);
+    const hopeless = reconcile(job, observed({ grant: aGrant(0, { reason: 'DependencyFailed', message: 'clean-input has failed' }) }));
+    expect(types(hopeless)).toEqual(['Stalled']);
+    expect(reconcile(after(job, waits), observed()).status).not.toHaveProperty('queuePosition');
   });
 
   test('gets no workers before this operator has its ledger', () => {
@@ -68,8 +78,7 @@ describe('a new job', () => {
 
   test('gets one worker when a claim is ReadWriteOncePod, and says so', () => {
     const claims = new Map([['data', aClaim('ReadWriteOncePod')]]);
-    expect(reconcile(job, observed({ claims })).create).toEqual(['Pod/digits-w0-0']);
-    const running = reconcile(job, observed({ claims, pods: pods.slice(0, 1), ledger: aRunningLedger(0, 9, { workers: [aWorker(0, 0)] }) }));
+    const running = reconcile(job, observed({ claims, grant: aGrant(1), pods: pods.slice(0, 1), ledger: aRunningLedger(0, 9, { workers: [aWorker(0, 0)] }) }));
     expect(running.status.message).toBe('1 of 1 worker(s) at work; one worker only, because a volume claim is ReadWriteOncePod');
   });
 
@@ -205,9 +214,9 @@ describe('a running job', () => {
 
   test('remembers the attempt of a pod that is gone', () => {
     const first = after(job, running());
-    const replaced = reconcile(first, observed({ pods: pods.slice(1), ledger }));
+    const replaced = reconcile(first, observed({ pods: pods.slice(1), ledger, grant: aGrant(2) }));
     expect(replaced).toMatchObject({ create: ['Pod/digits-w0-1'], notes: ['Created 1 worker pod(s), in place of earlier ones: w0-1'] });
-    const scaledDown = reconcile({ ...first, spec: { ...first.spec, workers: { ...first.spec.workers, max: 1 } } }, observed({ pods: pods.slice(0, 1), ledger }));
+    const scaledDown = reconcile({ ...first, spec: { ...first.spec, workers: { ...first.spec.workers, max: 1 } } }, observed({ pods: pods.slice(0, 1), ledger, grant: aGrant(1) }));
     expect(scaledDown.status.workers).toMatchObject([{ slot: 0, attempt: 0 }, { slot: 1, attempt: 0, state: 'Gone' }]);
   });
 
@@ -223,7 +232,7 @@ describe('a running job', () => {
 
   test('tells that its image cannot be pulled, and comes back when that is to fail it', () => {
     const stuck = aWorkerPod(0).on('n1', -100).waiting('ErrImagePull', 'not found').build();
-    const told = reconcile(aBatchJob().workers(1).build(), observed({ pods: [stuck] }));
+    const told = reconcile(aBatchJob().workers(1).build(), observed({ pods: [stuck], grant: aGrant(1) }));
     expect(told).toMatchObject({ events: ['Warning ImagePullFailed'], status: { state: 'Pending', message: 'worker digits-w0-0: not found' } });
     expect(told.outcome).toEqual({ kind: 'waiting', reason: 'ImagePullFailed', afterMs: 10_000 });
     expect(types(told)).toEqual(['Stalled']);

@@ -5,7 +5,7 @@ import { planWorkers, type PoolSituation } from '../../../operator/batchjob/work
 import { at, aWorkerPod, NOW } from '../../support/builders.ts';
 
 function plan(pods: Stored<WorkerPod>[], more: Partial<PoolSituation> = {}) {
-  const pool = planWorkers({ pods, wanted: 3, outstanding: 100, lastAttempts: new Map(), lostNodes: new Set(), ...more }, NOW);
+  const pool = planWorkers({ pods, wanted: 3, dismissed: new Map(), lastAttempts: new Map(), lostNodes: new Set(), ...more }, NOW);
   return {
     create: pool.create.map(({ slot, attempt }) => `w${slot}-${attempt}`),
     remove: pool.remove.map(({ metadata }) => metadata.name.replace('digits-', '')),
@@ -24,27 +24,39 @@ describe('filling slots', () => {
     expect(plan([running(0), running(1), running(2)])).toEqual({ create: [], remove: [], retryAfterMs: undefined });
   });
 
-  test('no more pods than shards that are left', () => {
-    expect(plan([], { outstanding: 2 }).create).toEqual(['w0-0', 'w1-0']);
-    expect(plan([running(1)], { outstanding: 2 }).create).toEqual(['w0-0']);
-  });
-
-  test('pods that run are kept when fewer shards are left than workers', () => {
-    expect(plan([running(0), running(1), running(2)], { outstanding: 1 }).remove).toEqual([]);
-  });
-
   test('at most 50 pods at a time', () => {
-    expect(plan([], { wanted: 1000, outstanding: 10_000 }).create).toHaveLength(50);
+    expect(plan([], { wanted: 1000 }).create).toHaveLength(50);
   });
 
-  test('a pod that is in a higher slot takes no room from the slots that are wanted', () => {
-    expect(plan([running(7)], { outstanding: 3 })).toMatchObject({ create: ['w0-0', 'w1-0', 'w2-0'], remove: ['w7-0'] });
+  test('a pod that is in a higher slot is as good as one in a lower', () => {
+    expect(plan([running(7)])).toMatchObject({ create: ['w0-0', 'w1-0'], remove: [] });
+  });
+
+  test('what goes beyond is left to the scheduler, which says who is to go', () => {
+    expect(plan([running(0), running(1), running(2), running(3)])).toEqual({ create: [], remove: [], retryAfterMs: undefined });
   });
 
   test('a pod whose name is not a worker\'s fills nothing', () => {
     const stranger = aWorkerPod(0).running().build();
     stranger.metadata.name = 'digits-debug';
     expect(plan([stranger]).create).toEqual(['w0-0', 'w1-0', 'w2-0']);
+  });
+});
+
+describe('a worker that is dismissed', () => {
+  const dismissed = (secondsAgo: number) => new Map([['digits-w1-0', NOW - secondsAgo * 1000]]);
+
+  test('is given time to leave by itself', () => {
+    expect(plan([running(0), running(1)], { wanted: 1, dismissed: dismissed(4) })).toEqual({ create: [], remove: [], retryAfterMs: 6000 });
+    expect(plan([running(0), running(1)], { wanted: 1, dismissed: dismissed(10) })).toEqual({ create: [], remove: ['w1-0'], retryAfterMs: undefined });
+  });
+
+  test('is deleted at once when it never ran', () => {
+    expect(plan([running(0), aWorkerPod(1).build()], { wanted: 1, dismissed: dismissed(0) }).remove).toEqual(['w1-0']);
+  });
+
+  test('counts for nothing, and keeps its slot until it is gone', () => {
+    expect(plan([running(0), running(1)], { wanted: 2, dismissed: dismissed(0) }).create).toEqual(['w2-0']);
   });
 });
 
@@ -125,10 +137,6 @@ describe('back-off of a slot whose pods die young', () => {
 });
 
 describe('scaling down', () => {
-  test('the highest slots go', () => {
-    expect(plan([0, 1, 2, 3, 4].map((slot) => running(slot)), { wanted: 2 })).toMatchObject({ create: [], remove: ['w2-0', 'w3-0', 'w4-0'] });
-  });
-
   test('what is being deleted already is not deleted again', () => {
     expect(plan([running(0), aWorkerPod(1).running().beingDeleted().build()], { wanted: 1 }).remove).toEqual([]);
   });

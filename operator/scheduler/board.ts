@@ -1,0 +1,187 @@
+import { type Capacity, capacityOf, type Shape, shapeFinder } from './capacity.ts';
+import type { Policy } from './policy.ts';
+import type { Rank } from './rank.ts';
+import { addTo, namesIn, type ResourceNames, vector } from './resources.ts';
+import type { Reason, VictimReason } from './result.ts';
+import { dominantShare, type Holding } from './share.ts';
+import type { JobState, Snapshot, TenantState } from './snapshot.ts';
+
+/** The working state of one round. All changes go through `seat`, `place` and `unseat`, so the books always agree. */
+export interface Board {
+  now: number;
+  policy: Policy;
+  capacity: Capacity;
+  quotaNames: ResourceNames;
+  tenants: Tenant[];
+  /** As in the snapshot. */
+  jobs: Job[];
+  /** All jobs that take part, first ranked first. */
+  ranked: Job[];
+  /** Those that run when the round begins, the cheapest to stop first. */
+  byCost: Job[];
+  /** Jobs that wait for room, in the order in which they get it. */
+  queue: Job[];
+  /** The job for which nodes, quota or its turn are being kept free. */
+  reservation: { job: Job; quota: boolean; turn: boolean } | undefined;
+}
+
+export interface Tenant extends Holding {
+  state: TenantState;
+  /** Quota that is left. */
+  left: Float64Array;
+  runningJobs: number;
+  /** Its part of the board's list of the same name. */
+  byCost: Job[];
+  /** Workers that its jobs have beyond their minimum. */
+  surplus: number;
+  /** The share up to which its jobs go before those of tenants that have theirs. */
+  entitled: number;
+}
+
+/** A job in this round. */
+export interface Job {
+  state: JobState;
+  index: number;
+  tenant: Tenant | undefined;
+  shape: Shape;
+  charge: Float64Array;
+  /** The same for jobs of one tenant that ask the same of nodes and of quota: what one cannot have, the next cannot either. */
+  kind: number;
+  min: number;
+  max: number;
+  /** Workers granted by the last round. */
+  before: number;
+  seats: Seat[];
+  rank: Rank;
+  waitingSince: number;
+  startedAt: number | undefined;
+  grewAt: number | undefined;
+  cutAt: number | undefined;
+  cutFor: string | undefined;
+  forced: boolean;
+  /** For the jobs that wait for it. */
+  dependentPoints: number;
+  /** Its index in the board's `byCost`. */
+  cost: number;
+  /** Why it does not take part. */
+  obstacle: { reason: Reason; message: string } | undefined;
+  /** In this round it had `from` workers before others took some. */
+  cut: { from: number; reason: VictimReason } | undefined;
+}
+
+/** One granted worker. */
+export interface Seat {
+  /** Index of a node, or OFF_LIST, or NOWHERE. */
+  node: number;
+  /** Index among the job's workers; absent while there is no pod. */
+  worker: number | undefined;
+  /** Since when it has been there. */
+  since: number;
+  idle: boolean;
+}
+
+/** On a node that takes no new pods: the worker runs and takes nothing of what is listed. */
+export const OFF_LIST = -1;
+/** Beyond the known capacity. */
+export const NOWHERE = -2;
+
+/** Sets up the books for a round in which nobody has anything yet. */
+export function setUp({ tenants: states, jobs, nodes }: Snapshot, now: number, policy: Policy): Board {
+  const keys = jobs.map(({ perWorker, nodeSelector, tolerations, oneNode }) => JSON.stringify([perWorker, nodeSelector, tolerations, oneNode]));
+  const capacity = capacityOf(nodes, firstOfEach(jobs, keys));
+  const shapeOf = shapeFinder(capacity, jobs);
+  const chargeKeys = jobs.map(({ quotaPerWorker }) => JSON.stringify(quotaPerWorker));
+  const quotaNames = namesIn([...states.map(({ quota }) => quota), ...firstOfEach(jobs, chargeKeys).map(({ quotaPerWorker }) => quotaPerWorker)]);
+  const charges = new Map<string, Float64Array>();
+  const kinds = new Map<string, number>();
+
+  const tenants = states.map((state): Tenant => {
+    const left = vector(quotaNames, state.quota, Number.POSITIVE_INFINITY);
+    addTo(left, vector(quotaNames, state.usedByOthers), -1);
+    return { state, weight: state.weight, left, amounts: new Float64Array(capacity.resources.length), share: 0, runningJobs: 0, byCost: [], surplus: 0, entitled: 0 };
+  });
+  const tenantsByName = new Map(tenants.map((tenant) => [tenant.state.name, tenant]));
+
+  const all = jobs.map((state, index): Job => {
+    const [shapeKey, chargeKey] = [keys[index] as string, chargeKeys[index] as string];
+    const shape = shapeOf(state, shapeKey);
+    const charge = charges.get(chargeKey) ?? vector(quotaNames, state.quotaPerWorker);
+    charges.set(chargeKey, charge);
+    const kindKey = `${state.tenant} ${shape.id} ${chargeKey}`;
+    const kind = kinds.get(kindKey) ?? kinds.size;
+    kinds.set(kindKey, kind);
+    const max = Math.max(1, state.max);
+    const { held } = state;
+    const live = state.workers.filter(({ endingAt }) => endingAt === undefined);
+    const before = held?.workers ?? live.length;
+    const placed = live.filter(({ node }) => node !== undefined);
+    const seenSince = placed.length === 0 ? undefined : Math.min(...placed.map(({ startedAt }) => startedAt ?? now));
+    const startedAt = before === 0 ? undefined : (held?.startedAt ?? seenSince);
+    return {
+      state, index, tenant: tenantsByName.get(state.tenant), shape, charge, kind, max,
+      min: Math.min(max, Math.max(1, state.min)),
+      before,
+      seats: [],
+      rank: UNRANKED,
+      waitingSince: held?.waitingSince ?? Math.min(state.queuedAt, now),
+      startedAt,
+      grewAt: held?.grewAt,
+      cutAt: held?.cutAt,
+      cutFor: held?.cutFor,
+      forced: held?.forced ?? false,
+      dependentPoints: 0,
+      cost: 0,
+      obstacle: undefined,
+      cut: undefined,
+    };
+  });
+  return { now, policy, capacity, quotaNames, tenants, jobs: all, ranked: [], byCost: [], queue: [], reservation: undefined };
+}
+
+const UNRANKED: Rank = { dueAt: undefined, aged: false, hurry: undefined, score: 0, createdAt: 0, uid: '' };
+
+function firstOfEach(jobs: readonly JobState[], keys: readonly string[]): JobState[] {
+  const seen = new Set<string>();
+  return jobs.filter((_, index) => {
+    const key = keys[index] as string;
+    return !seen.has(key) && seen.add(key);
+  });
+}
+
+export function seat(board: Board, job: Job, where: Seat): void {
+  job.seats.push(where);
+  if (job.tenant && job.seats.length > job.min) job.tenant.surplus++;
+  book(board, job, where, 1);
+}
+
+export function unseat(board: Board, job: Job, where: Seat): void {
+  if (job.tenant && job.seats.length > job.min) job.tenant.surplus--;
+  job.seats.splice(job.seats.indexOf(where), 1);
+  book(board, job, where, -1);
+  board.capacity.version++;
+}
+
+/** Gives a worker that is beyond the known capacity its place. */
+export function place(board: Board, job: Job, where: Seat, node: number): void {
+  book(board, job, where, -1);
+  where.node = node;
+  book(board, job, where, 1);
+}
+
+function book({ capacity }: Board, { tenant, shape, charge }: Job, { node }: Seat, times: 1 | -1): void {
+  if (node >= 0) addTo(capacity.free[node] as Float64Array, shape.need, -times);
+  if (!tenant) return;
+  addTo(tenant.left, charge, -times);
+  if (node === NOWHERE) return;
+  addTo(tenant.amounts, shape.need, times);
+  tenant.share = dominantShare(tenant.amounts, capacity.total);
+}
+
+/** The node that a job may not leave. */
+export const homeOf = ({ shape, seats }: Job): number | undefined => (shape.oneNode ? seats.find(({ node }) => node !== NOWHERE)?.node : undefined);
+
+export const isWaiting = ({ obstacle, tenant, startedAt }: Job): boolean => obstacle === undefined && tenant !== undefined && startedAt === undefined;
+
+/** It lost workers to another job so recently that it gets none back yet. */
+export const isCooling = ({ cutAt }: Job, { now, policy }: Board): boolean => cutAt !== undefined && now - cutAt < policy.cooldownMs;
+

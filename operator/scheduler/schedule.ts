@@ -1,0 +1,74 @@
+import { type Board, isCooling, isWaiting, type Job, setUp } from './board.ts';
+import { dependenciesOf } from './dependents.ts';
+import { growRunning } from './elastic.ts';
+import { keepRunning } from './keep.ts';
+import { barFrom, setAside } from './obstacles.ts';
+import { grantBeyondCapacity } from './pending.ts';
+import { defaultPolicy, type Policy } from './policy.ts';
+import { compareCosts } from './preempt.ts';
+import { compareRanks, rankJob } from './rank.ts';
+import type { Schedule } from './result.ts';
+import { entitlements } from './share.ts';
+import type { Snapshot } from './snapshot.ts';
+import { release, serveLongestWaiting } from './starved.ts';
+import { startWaiting } from './start.ts';
+import { tell } from './tell.ts';
+
+/** Each turn starts, grows or stops somebody for good, so a few are enough; the next round would go on. */
+const MAX_TURNS = 8;
+
+/**
+ * Who runs next. Pure and deterministic: the same snapshot at the same time gives the same schedule, and a snapshot in
+ * which the schedule has been carried out changes nothing.
+ *
+ * What runs stays, so a round only ever decides what is to change:
+ *  1. books for tenants, jobs and nodes, in which nobody has anything yet
+ *  2. those that take no part are set aside
+ *  3. ranks: due jobs, then by base priority + ageing + dependents
+ *  4. what runs keeps its workers, as far as quota and nodes still allow
+ *  5. those that may not start are barred: dependencies, cordon, a quota that is too small
+ *  6. each tenant's share, by weight among those that want something
+ *  7. the job that has waited longest gets its way, if it has waited too long
+ *  8. waiting jobs start with their minimum, on free room or on what others owe them; then running jobs grow
+ *  9. a few workers beyond the known capacity, for a cluster autoscaler
+ * 10. decisions, with position, reason and message
+ */
+export function schedule(snapshot: Snapshot, now: number, policy: Policy = defaultPolicy): Schedule {
+  const board = setUp(snapshot, now, policy);
+  const dependencies = dependenciesOf(snapshot, policy);
+  for (const job of board.jobs) job.obstacle = setAside(job);
+  rank(board, dependencies.points);
+  keepRunning(board);
+  for (const job of board.ranked) job.obstacle = barFrom(board, job, dependencies);
+  entitle(board);
+  serveLongestWaiting(board);
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const started = startWaiting(board);
+    if (!growRunning(board) && !started) break;
+  }
+  board.queue.push(...board.ranked.filter((job) => isWaiting(job) && isCooling(job, board)));
+  grantBeyondCapacity(board);
+  release(board);
+  return tell(board);
+}
+
+function rank(board: Board, points: ReadonlyMap<number, number>): void {
+  board.ranked = board.jobs.filter(({ obstacle }) => obstacle === undefined);
+  for (const job of board.ranked) {
+    job.dependentPoints = points.get(job.index) ?? 0;
+    rankJob(board, job);
+  }
+  board.ranked.sort((a, b) => compareRanks(a.rank, b.rank));
+}
+
+function entitle(board: Board): void {
+  const wanting = board.ranked.filter((job) => isWaiting(job) || job.seats.length > 0);
+  const wantingTenants = new Set(wanting.map(({ tenant }) => tenant));
+  const active = board.tenants.filter((tenant) => wantingTenants.has(tenant));
+  entitlements(active).forEach((share, index) => { (active[index] as Board['tenants'][number]).entitled = share; });
+  board.byCost = wanting.filter((job: Job) => job.seats.length > 0).sort((a, b) => compareCosts(a, b, board.policy));
+  board.byCost.forEach((job, cost) => {
+    job.cost = cost;
+    job.tenant?.byCost.push(job);
+  });
+}

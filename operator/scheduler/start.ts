@@ -1,0 +1,38 @@
+import { type Board, type Job, seat } from './board.ts';
+import { findNodes } from './capacity.ts';
+import { inStartOrder } from './order.ts';
+import { makeRoom } from './preempt.ts';
+import { jobRoom, quotaRoom } from './quota.ts';
+import { rankJob } from './rank.ts';
+
+/** Starts what can be started, each job with its minimum of workers or not at all. Leaves the others in `board.queue`. */
+export function startWaiting(board: Board): boolean {
+  let started = false;
+  board.queue = [];
+  const failed = new Map<number, number>();
+  inStartOrder(board, (job) => {
+    // What an equal job of higher rank could not have is not tried again.
+    const hopeless = job.min >= (failed.get(job.kind) ?? Number.POSITIVE_INFINITY);
+    if (!hopeless && tryStart(board, job, 'start')) {
+      started = true;
+      return true;
+    }
+    if (!hopeless) failed.set(job.kind, job.min);
+    board.queue.push(job);
+    return false;
+  });
+  return started;
+}
+
+/** Starts a job where there is room, or where the purpose lets it make room. */
+export function tryStart(board: Board, job: Job, purpose: 'start' | 'forced'): boolean {
+  const { now, capacity } = board;
+  const find = (): number[] | undefined => (quotaRoom(job) >= job.min && jobRoom(job) ? findNodes(capacity, job.shape, job.min) : undefined);
+  const nodes = find() ?? (job.shape.roomWhenEmpty >= job.min && makeRoom(board, job, job.min, purpose) ? find() : undefined);
+  if (!nodes) return false;
+  Object.assign(job, { startedAt: now, grewAt: now, cutAt: undefined, cutFor: undefined, forced: purpose === 'forced' });
+  if (job.tenant) job.tenant.runningJobs++;
+  for (const node of nodes) seat(board, job, { node, worker: undefined, since: now, idle: false });
+  rankJob(board, job);
+  return true;
+}

@@ -1,0 +1,254 @@
+import type { Clock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { counter, gauge, histogram, type Registry } from '../kit/metrics.ts';
+import type { Demand } from './batchjob/demand.ts';
+import type { Grant } from './batchjob/observe.ts';
+import { slotAndAttempt } from './batchjob/pod-state.ts';
+import type { Informers } from './informers.ts';
+import { isTrue } from './api/conditions.ts';
+import { controllerOf } from './kube/object.ts';
+import { isTenantQuota, nodeState, tenantState } from './scheduler/observe.ts';
+import { type Amounts, podRequests } from './scheduler/pod-requests.ts';
+import { defaultPolicy, type Policy } from './scheduler/policy.ts';
+import type { Decision } from './scheduler/result.ts';
+import { schedule } from './scheduler/schedule.ts';
+import type { Held, JobState, Snapshot } from './scheduler/snapshot.ts';
+import { namespaceOf } from './tenant/observe.ts';
+
+/** News that come together are scheduled together. */
+const GATHER_MS = 20;
+/** A round takes at most this part of the time. */
+const LOAD = 0.2;
+/** Time itself is news to those who wait: they age, and deadlines come near. */
+const IDLE_MS = 5_000;
+/** A new leader waits this long at most for all jobs to have asked once, so that none is overtaken for being late. */
+const HEARING_MS = 30_000;
+
+export interface SchedulingDeps {
+  informers: Pick<Informers, 'tenants' | 'jobs' | 'pods' | 'otherPods' | 'nodes' | 'quotas'>;
+  clock: Clock;
+  log: Log;
+  registry: Registry;
+  minRuntimeSeconds: number;
+  pendingWorkers: number;
+  /** Tells a worker to leave, over the sync that it holds open. */
+  leave: (jobUid: string, slot: number, attempt: number) => void;
+  /** The job has another grant. `urgent`: it gets or loses workers, or waits for something else. */
+  changed: (key: string, urgent: boolean) => void;
+}
+
+interface Entry {
+  demand: Demand;
+  /** What of the demand brings about a round; rates and counts do not. */
+  shape: string;
+  held: Held | undefined;
+  grant: Grant | undefined;
+}
+
+/**
+ * The scheduler's loop, on the leader only: collects what jobs ask for, runs the pure function over all of them, and tells
+ * each job what it got. Who loses a worker is told in the same turn of the event loop, before anything is written.
+ */
+export class Scheduling {
+  readonly #deps: SchedulingDeps;
+  readonly #entries = new Map<string, Entry>();
+  /** Requests of the pods on a node that are not workers, for nodes on which nothing changed since. */
+  readonly #otherUse = new Map<string, Amounts>();
+  readonly #unheard: Set<string>;
+  readonly #openedAt: number;
+  readonly #metrics;
+  readonly #policy: Policy;
+  #timer: NodeJS.Timeout | undefined;
+  #dueAt = Number.POSITIVE_INFINITY;
+  #notBefore = 0;
+  #closed = false;
+
+  constructor(deps: SchedulingDeps) {
+    this.#deps = deps;
+    this.#openedAt = deps.clock.monotonic();
+    this.#unheard = new Set(deps.informers.jobs.store.list().filter(({ status }) => !isTrue(status?.conditions, 'Complete') && !isTrue(status?.conditions, 'Failed')).map(({ metadata }) => metadata.uid));
+    this.#metrics = schedulingMetrics(deps.registry);
+    const minRuntimeMs = deps.minRuntimeSeconds * 1_000;
+    this.#policy = { ...defaultPolicy, minRuntimeMs, minWorkerRuntimeMs: minRuntimeMs / 4, cooldownMs: minRuntimeMs / 4, pendingPerJob: deps.pendingWorkers };
+    this.#watch();
+    this.#plan(this.#unheard.size === 0 ? GATHER_MS : HEARING_MS);
+  }
+
+  /** Says what a job asks for now; undefined when it asks for nothing. */
+  ask(uid: string, demand: Demand | undefined): void {
+    const last = this.#unheard.delete(uid) && this.#unheard.size === 0;
+    const entry = this.#entries.get(uid);
+    if (demand === undefined) {
+      if (this.#entries.delete(uid) || last) this.#plan(GATHER_MS);
+      return;
+    }
+    const shape = shapeOf(demand);
+    this.#entries.set(uid, { demand, shape, held: entry?.held, grant: entry?.grant });
+    if (entry?.shape !== shape || last) this.#plan(GATHER_MS);
+  }
+
+  grantOf(uid: string): Grant | undefined {
+    return this.#entries.get(uid)?.grant;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  #watch(): void {
+    const { tenants, nodes, quotas, otherPods } = this.#deps.informers;
+    const soon = (): void => this.#plan(GATHER_MS);
+    tenants.onChange(soon);
+    quotas.onChange(soon);
+    nodes.onChange((change) => {
+      // Heartbeats are no news.
+      if (change.type !== 'update' || JSON.stringify(nodeState(change.old, {})) !== JSON.stringify(nodeState(change.object, {}))) soon();
+    });
+    otherPods.onChange((change) => {
+      const before = change.type === 'update' ? change.old.nodeName : undefined;
+      const { nodeName } = change.object;
+      if (change.type === 'update' && before === nodeName) return;
+      for (const name of [before, nodeName]) if (name !== undefined && this.#otherUse.delete(name)) soon();
+    });
+  }
+
+  /** A round in `afterMs`, unless one comes sooner. */
+  #plan(afterMs: number): void {
+    const now = this.#deps.clock.monotonic();
+    if (this.#unheard.size > 0 && now - this.#openedAt < HEARING_MS) afterMs = Math.max(afterMs, this.#openedAt + HEARING_MS - now);
+    const at = Math.max(now + afterMs, this.#notBefore);
+    if (this.#closed || (this.#timer !== undefined && this.#dueAt <= at)) return;
+    clearTimeout(this.#timer);
+    this.#dueAt = at;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#dueAt = Number.POSITIVE_INFINITY;
+      this.#round();
+    }, at - now);
+  }
+
+  #round(): void {
+    const { clock, log } = this.#deps;
+    const started = clock.monotonic();
+    const now = clock.now();
+    const { decisions, victims } = schedule(this.#snapshot(), now, this.#policy);
+    for (const { reason } of victims) this.#metrics.preemptions.inc({ reason });
+    const waiting = new Map<string, number>();
+    for (const decision of decisions) {
+      const entry = this.#entries.get(decision.uid);
+      if (entry === undefined) continue;
+      this.#take(entry, decision, now);
+      if (decision.workers === 0) waiting.set(entry.demand.state.tenant, (waiting.get(entry.demand.state.tenant) ?? 0) + 1);
+    }
+    this.#metrics.pending.reset();
+    for (const [tenant, jobs] of waiting) this.#metrics.pending.set({ tenant }, jobs);
+    const tookMs = clock.monotonic() - started;
+    this.#metrics.seconds.observe(tookMs / 1_000);
+    log.debug({ jobs: decisions.length, waiting: [...waiting.values()].reduce((sum, jobs) => sum + jobs, 0), victims, tookMs: Math.round(tookMs) }, 'scheduled');
+    this.#notBefore = clock.monotonic() + tookMs * (1 / LOAD - 1);
+    if (decisions.length > 0) this.#plan(IDLE_MS);
+  }
+
+  #take(entry: Entry, decision: Decision, now: number): void {
+    const { demand, grant: before, held } = entry;
+    const { uid, key } = demand.state;
+    const dismissed = new Map([...(before?.dismissed ?? [])].filter(([pod]) => demand.pods.includes(pod)));
+    for (const index of decision.remove) {
+      const pod = demand.pods[index];
+      if (pod === undefined || dismissed.has(pod)) continue;
+      dismissed.set(pod, now);
+      const { slot, attempt } = slotAndAttempt(pod);
+      this.#deps.leave(uid, slot, attempt);
+    }
+    const { workers, reason, message, limitedBy, position, startEstimate } = decision;
+    entry.held = decision.held;
+    entry.grant = { workers, dismissed, reason, message, ...(limitedBy === undefined ? {} : { limitedBy }), ...(position === undefined ? {} : { position }), ...(startEstimate === undefined ? {} : { startEstimate }) };
+    if (decision.held.startedAt !== undefined && held?.startedAt === undefined) {
+      this.#metrics.wait.observe((now - decision.held.waitingSince) / 1_000);
+    }
+    const urgent = before?.workers !== workers || before.reason !== reason || dismissed.size > before.dismissed.size;
+    if (urgent || before?.message !== message || before.limitedBy !== limitedBy || before.position !== position || before.startEstimate !== startEstimate) this.#deps.changed(key, urgent);
+  }
+
+  #snapshot(): Snapshot {
+    const { informers } = this.#deps;
+    const entries = [...this.#entries.values()];
+    const jobs: JobState[] = entries.map(({ demand, held, grant }) => ({
+      ...demand.state,
+      workers: demand.state.workers.map((worker, index) => {
+        const since = grant?.dismissed.get(demand.pods[index] ?? '');
+        return since === undefined || worker.endingAt !== undefined ? worker : { ...worker, endingAt: since };
+      }),
+      held,
+    }));
+    const byTenant = Map.groupBy(jobs, ({ tenant }) => tenant);
+    const unlisted = this.#useOfUnlisted();
+    return {
+      jobs,
+      tenants: informers.tenants.store.list().map((tenant) => {
+        const quota = informers.quotas.store.byIndex('namespace', namespaceOf(tenant)).find(isTenantQuota);
+        return tenantState(tenant, quota, byTenant.get(tenant.metadata.name) ?? []);
+      }),
+      nodes: informers.nodes.store.list().flatMap((node) => {
+        const { name } = node.metadata;
+        const state = nodeState(node, sum(this.#useOf(name), unlisted.get(name)));
+        return state === undefined ? [] : [state];
+      }),
+      finished: this.#finished(jobs),
+    };
+  }
+
+  #useOf(node: string): Amounts {
+    const known = this.#otherUse.get(node);
+    if (known !== undefined) return known;
+    const use = this.#deps.informers.otherPods.store.byIndex('node', node).reduce<Amounts>((total, { requests }) => sum(total, requests), {});
+    this.#otherUse.set(node, use);
+    return use;
+  }
+
+  /** Workers of jobs that ask for nothing any more take room until they are gone. */
+  #useOfUnlisted(): Map<string, Amounts> {
+    const use = new Map<string, Amounts>();
+    for (const pod of this.#deps.informers.pods.store.values()) {
+      const node = pod.spec?.nodeName;
+      const phase = pod.status?.phase;
+      const owner = controllerOf(pod.metadata);
+      const isListed = this.#entries.get(owner?.uid ?? '')?.demand.state.key === `${pod.metadata.namespace}/${owner?.name}`;
+      if (node === undefined || phase === 'Succeeded' || phase === 'Failed' || isListed) continue;
+      use.set(node, sum(use.get(node) ?? {}, podRequests(pod)));
+    }
+    return use;
+  }
+
+  #finished(jobs: readonly JobState[]): Snapshot['finished'] {
+    const finished = new Map<string, 'Complete' | 'Failed'>();
+    for (const key of new Set(jobs.flatMap(({ dependsOn }) => dependsOn))) {
+      const conditions = this.#deps.informers.jobs.store.get(key)?.status?.conditions;
+      if (isTrue(conditions, 'Complete')) finished.set(key, 'Complete');
+      else if (isTrue(conditions, 'Failed')) finished.set(key, 'Failed');
+    }
+    return finished;
+  }
+}
+
+function shapeOf({ state, pods }: Demand): string {
+  const { ratePerWorker: _rate, itemsLeft: _left, lastCheckpointAt: _checkpoint, ...shape } = state;
+  return JSON.stringify([shape, pods]);
+}
+
+function sum(a: Amounts, b: Amounts | undefined): Amounts {
+  if (b === undefined) return a;
+  const total: Record<string, number> = { ...a };
+  for (const [resource, amount] of Object.entries(b)) total[resource] = (total[resource] ?? 0) + amount;
+  return total;
+}
+
+function schedulingMetrics(registry: Registry) {
+  return {
+    seconds: histogram(registry, { name: 'millrace_scheduling_duration_seconds', help: 'Time of one round of the scheduler, in seconds.', buckets: [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1] }),
+    wait: histogram(registry, { name: 'millrace_job_wait_seconds', help: 'Time from when a job could run until it got its first workers, in seconds.', buckets: [0.1, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200] }),
+    pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant.', labels: ['tenant'] }),
+    preemptions: counter(registry, { name: 'millrace_preemptions_total', help: 'Jobs that lost workers to another one, by what gave it the right.', labels: ['reason'] }),
+  };
+}
