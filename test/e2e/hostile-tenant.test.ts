@@ -45,7 +45,8 @@ async function make(answer: Promise<Answer>): Promise<ApiObject> {
   return body as unknown as ApiObject;
 }
 
-const operatorPods = (): Promise<PodObject[]> => api.list<PodObject>(paths.pods(releaseNamespace, 'app.kubernetes.io/component=operator'));
+const operatorPods = async (): Promise<PodObject[]> =>
+  (await api.list<PodObject>(paths.pods(releaseNamespace, 'app.kubernetes.io/component=operator'))).filter(({ metadata }) => metadata.deletionTimestamp === undefined);
 const restarts = (pods: readonly PodObject[]): Record<string, number | undefined> => Object.fromEntries(pods.map(({ metadata, status }) => [metadata.name, status.containerStatuses?.[0]?.restartCount]));
 let operatorBefore: Record<string, number | undefined>;
 
