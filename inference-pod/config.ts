@@ -92,7 +92,7 @@ function readSpec(text: string): WorkerSpec {
     input: { format: input.oneOf('format', ['jsonl']), root: input.root(), path: input.path() },
     output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
-    batching: { maxSize: batching.positive('maxSize') },
+    batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds') },
   };
 }
 

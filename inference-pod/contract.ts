@@ -51,7 +51,8 @@ export interface WorkerSpec {
   /** `path` names a folder, made when absent. */
   output: { root: string; path: string; overwrite: boolean };
   sharding: { targetBytes: number; maxWorkers: number };
-  batching: { maxSize: number };
+  /** `timeoutSeconds`: a model run that takes longer costs the process. */
+  batching: { maxSize: number; timeoutSeconds: number };
 }
 
 /** One run of one worker. `incarnation` is random per process, so that a restart in place is seen as such. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import type { WorkerSpec } from './contract.ts';
 import { errnoOf, FatalError } from './fatal.ts';
-import type { ModelFile } from './model-file.ts';
+import type { ModelFile } from './model/model-file.ts';
 import { type Plan, readPlan } from './planning/plan-file.ts';
 import type { UnchangedFiles } from './planning/unchanged.ts';
 import { type Concatenation, concatenate } from './reading/concatenation.ts';

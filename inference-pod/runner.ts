@@ -16,7 +16,8 @@ import {
   type WorkerLoad,
 } from './contract.ts';
 import type { OpenedPool } from './engine/open-pool.ts';
-import { FatalError } from './fatal.ts';
+import { RunStuck } from './engine/pool.ts';
+import { FatalError, shorten } from './fatal.ts';
 import { finishJob } from './finishing/finish.ts';
 import { Gate } from './gate.ts';
 import type { Job } from './job.ts';
@@ -70,6 +71,7 @@ export class Runner {
   #ranks = 0;
   #draining = false;
   #fatal: Fatal | undefined;
+  #stuck: string | undefined;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -110,7 +112,7 @@ export class Runner {
       for (const held of this.#held.values()) this.#stop(held);
       this.#over.abort();
       await looping;
-      if (this.#fatal !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
+      if (this.#fatal !== undefined || this.#stuck !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
     }
   }
 
@@ -154,7 +156,7 @@ export class Runner {
 
   #load(): WorkerLoad {
     const { user, system } = process.cpuUsage();
-    const warning = this.#ready?.warning;
+    const warning = this.#stuck ?? this.#ready?.warning;
     return {
       itemsPerSecond: this.itemsPerSecond,
       cpuSeconds: (user + system) / 1e6,
@@ -221,6 +223,7 @@ export class Runner {
 
   #fail(error: unknown): void {
     if (!(error instanceof FatalError)) {
+      if (error instanceof RunStuck) this.#stuck = shorten(error.message, 300);
       this.#ending.reject(error);
       return;
     }

@@ -1,6 +1,6 @@
 import type { Clock } from '../kit/clock.ts';
 import { type ItemCounts, type Lease, type LeaseReport, timing } from './contract.ts';
-import { PoolStopped, type Sessions } from './engine/pool.ts';
+import { PoolStopped, RunStuck, type Sessions } from './engine/pool.ts';
 import { errnoOf } from './fatal.ts';
 import { findManifest } from './finishing/manifest.ts';
 import type { Gate } from './gate.ts';
@@ -14,8 +14,10 @@ import { type Concatenation, fileAt } from './reading/concatenation.ts';
 import { groupLimits, readChunk } from './reading/groups.ts';
 import { maxLineBytes } from './reading/limits.ts';
 import { LineReader, type Position } from './reading/lines.ts';
+import type { Suspects } from './reading/suspects.ts';
 import { OpenSegment } from './segments/open-segment.ts';
 import type { Footer } from './segments/segment.ts';
+import { readStuckRuns, storeStuckRun } from './segments/stuck-runs.ts';
 import { followChain, openShardFolder, type ShardFolder, shardFolder, storeSegment } from './segments/store.ts';
 
 /** A segment is closed before its time when its results take this much memory. */
@@ -55,6 +57,7 @@ export class ShardRun {
   #items: ItemCounts = { succeeded: 0, failed: 0 };
   #bytes = { done: 0, total: 0 };
   #firstError: string | undefined;
+  #suspects: Suspects = [];
 
   /** Among the runs of one process the lowest `rank` gets the sessions first. */
   constructor(lease: Extract<Lease, { kind: 'shard' }>, rank: number, deps: ShardDeps) {
@@ -113,8 +116,17 @@ export class ShardRun {
     this.#bytes.total = range.end - range.start;
     let at: Position = { offset: range.start, line: range.line };
     for (const footer of await followChain(place, range)) at = this.#count(footer);
+    this.#suspects = await readStuckRuns(place);
     this.#deps.onNews();
-    for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned.input, range, place, at));
+    try {
+      for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned.input, range, place, at));
+    } catch (error) {
+      if (error instanceof RunStuck) {
+        const at = ({ file, offset }: RunStuck['first']): number => globalOffset(planned.input, file, offset);
+        await storeStuckRun(place, { first: at(error.first), last: at(error.last) }, job.owner);
+      }
+      throw error;
+    }
     return at.offset >= range.end;
   }
 
@@ -156,7 +168,7 @@ export class ShardRun {
         const slot = await pool.acquire(this.#rank, signal);
         let sent = false;
         try {
-          const cut = await readChunk(reader, input, limits, chunkSize.target);
+          const cut = await readChunk(reader, input, limits, chunkSize.target, this.#suspects);
           if (signal.aborted) return;
           if (cut === undefined) {
             queue.end(reader.position);
@@ -212,6 +224,10 @@ export class ShardRun {
     this.#firstError ??= footer.firstError;
     return { offset: footer.end, line: footer.line };
   }
+}
+
+function globalOffset({ files, starts }: Concatenation, path: string, offset: number): number {
+  return (starts[files.findIndex((file) => file.path === path)] as number) + offset;
 }
 
 function filesOf({ plan, input }: PlannedInput, { start, end }: ShardRange): Plan['files'] {

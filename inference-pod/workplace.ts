@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import { files, type WorkerSpec } from './contract.ts';
 import { openPool } from './engine/open-pool.ts';
-import { findModel } from './model-file.ts';
+import { checkModelUnchanged, findModel } from './model/model-file.ts';
 import { openOutputFolder } from './output-folder.ts';
 import { UnchangedFiles } from './planning/unchanged.ts';
 import type { Workplace } from './runner.ts';
@@ -17,11 +17,14 @@ export interface WorkplaceOptions {
 
 /** Finds and loads the model, and opens the output folder. Throws FatalError. */
 export async function openWorkplace({ spec, owner, sessions, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
-  const { real, ...model } = await findModel(spec.model.root, spec.model.path);
+  const model = await findModel(spec.model.root, spec.model.path);
   const output = await openOutputFolder(spec.output.root, spec.output.path);
-  const opened = await openPool({ model: spec.model, file: real, maxSize: spec.batching.maxSize, sessions, onCrash });
+  const { maxSize, timeoutSeconds } = spec.batching;
+  const opened = await openPool({ model: spec.model, file: model.real, maxSize, sessions, runLimitMs: timeoutSeconds * 1_000, onCrash });
+  await checkModelUnchanged(model, spec.model.path);
   if (opened.warning !== undefined) log.warn({ reason: opened.warning }, 'no GPU');
   log.info({ provider: opened.pool.provider, sessions: opened.pool.size, bytes: model.size }, 'model loaded');
   const unchanged = new UnchangedFiles(spec.input.root);
-  return { ...opened, job: { spec, owner, log, output, state: join(output, files.state(spec.job.uid)), model, unchanged } };
+  const { size, sha256 } = model;
+  return { ...opened, job: { spec, owner, log, output, state: join(output, files.state(spec.job.uid)), model: { size, sha256 }, unchanged } };
 }

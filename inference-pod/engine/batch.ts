@@ -1,6 +1,7 @@
 import { messageOf, shorten } from '../fatal.ts';
 import { allocate, copyElements, type Elements } from './dtypes.ts';
-import { formatResult, type Origin, type Output } from './format.ts';
+import type { Place } from '../reading/chunk.ts';
+import { formatResult, type Output } from './format.ts';
 import { ItemError } from './item-error.ts';
 import type { Item } from './items.ts';
 import type { Signature } from './signature.ts';
@@ -12,13 +13,15 @@ export interface Feed {
 }
 
 /** Runs one batch: one feed per input of the signature, one answer per output, both with the batch axis. */
-export type Run = (feeds: readonly Feed[]) => Promise<Feed[]>;
+export type Run = (feeds: readonly Feed[], batch: readonly Entry[]) => Promise<Feed[]>;
 
 /** An item and where it came from; `slot` is its place in the answer. */
 export interface Entry {
   slot: number;
   item: Item;
-  origin: Origin;
+  origin: Place;
+  /** Shares no batch with others. */
+  alone?: boolean;
 }
 
 /** A run of items of equal shape, at most `maxSize`, in order. The same entries always make the same batches. */
@@ -27,6 +30,10 @@ export function batchesOf(entries: readonly Entry[], signature: Signature, maxSi
   const open = new Map<string, Entry[]>();
   const batches: Entry[][] = [];
   for (const entry of entries) {
+    if (entry.alone) {
+      batches.push([entry]);
+      continue;
+    }
     const shape = signature.uniform ? '' : entry.item.rows.map(({ dims }) => dims.join('x')).join(' ');
     let batch = open.get(shape);
     if (batch === undefined || batch.length >= limit) {
@@ -55,7 +62,7 @@ export async function runBatch(
   };
   let outputs: Output[];
   try {
-    outputs = split(await run(feedsOf(batch, signature)), batch.length, signature);
+    outputs = split(await run(feedsOf(batch, signature), batch), batch.length, signature);
   } catch (error) {
     if (error instanceof RunStopped) throw error;
     const [only] = batch;

@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import { maxLineBytes } from '../reading/limits.ts';
 import { shorten } from '../fatal.ts';
-import type { Chunk, ChunkResult } from '../reading/chunk.ts';
+import { type Chunk, type ChunkResult, placeOf, placeText } from '../reading/chunk.ts';
+import { suspicion } from '../reading/suspects.ts';
 import { batchesOf, type Entry, type Run, runBatch } from './batch.ts';
-import { formatError, type Origin } from './format.ts';
+import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
 import { parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
@@ -17,7 +18,10 @@ export async function runChunk(chunk: Chunk, signature: Signature, maxSize: numb
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        entries.push({ slot, item: parseItem(lineOf(chunk, whole, slot), signature), origin: originOf(chunk, slot) });
+        const item = parseItem(lineOf(chunk, whole, slot), signature);
+        const suspected = chunk.suspicion[slot] as number;
+        if (suspected === suspicion.culprit) throw timedOut(item.id);
+        entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
       } catch (error) {
         if (!(error instanceof ItemError)) throw error;
         outcomes[slot] = error;
@@ -33,16 +37,18 @@ export async function runChunk(chunk: Chunk, signature: Signature, maxSize: numb
   return join(chunk, outcomes);
 }
 
+function timedOut(id: string | undefined): ItemError {
+  const error = new ItemError('TimedOut', 'the model did not return within spec.batching.timeoutSeconds when it ran this item alone');
+  if (id !== undefined) error.id = id;
+  return error;
+}
+
 function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
   const tooLong = chunk.tooLong[slot] as number;
   if (tooLong > 0) throw new ItemError('LineTooLong', `the line has ${tooLong} bytes, the limit is ${maxLineBytes}`);
   const line = whole.subarray(chunk.starts[slot], chunk.ends[slot]);
   if (!isUtf8(line)) throw new ItemError('InvalidUtf8', 'the line is not valid UTF-8');
   return line.toString('utf8');
-}
-
-function originOf({ file, files, lines, offsets }: Chunk, slot: number): Origin {
-  return { file: files[file[slot] as number] as string, line: lines[slot] as number, offset: offsets[slot] as number };
 }
 
 function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs'> {
@@ -54,10 +60,9 @@ function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<Chu
       results.push(outcome);
       return;
     }
-    const origin = originOf(chunk, slot);
-    errors.push(formatError(outcome, origin));
-    const place = origin.line > 0 ? `${origin.file}:${origin.line}` : `${origin.file} at byte ${origin.offset}`;
-    firstError ??= shorten(`${place}: ${outcome.code}: ${outcome.message}`, 300);
+    const place = placeOf(chunk, slot);
+    errors.push(formatError(outcome, place));
+    firstError ??= shorten(`${placeText(place)}: ${outcome.code}: ${outcome.message}`, 300);
   });
   return {
     results: encode(results),

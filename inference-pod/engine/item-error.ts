@@ -4,6 +4,8 @@ export type ItemErrorCode =
   | 'InvalidItem'
   | 'LineTooLong'
   | 'NonFiniteOutput'
+  | 'OutputTooLarge'
+  | 'TimedOut'
   | 'InferenceFailed';
 
 /** One item cannot be done; the others go on. `id` is the item's id as JSON text, where it is known. */

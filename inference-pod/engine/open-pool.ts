@@ -12,6 +12,7 @@ export interface OpenPoolOptions {
   file: string;
   maxSize: number;
   sessions: number;
+  runLimitMs: number;
   onCrash: (error: Error) => void;
 }
 
@@ -54,9 +55,9 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, maxSize, sessions, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+async function open({ file, maxSize, sessions, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
   // One GPU takes one session; more would only divide its memory.
-  return await SessionPool.open({ model: file, provider, maxSize, sessions: provider === 'cuda' ? 1 : sessions }, onCrash);
+  return await SessionPool.open({ model: file, provider, maxSize, sessions: provider === 'cuda' ? 1 : sessions, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */

@@ -5,8 +5,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../fatal.ts';
 import type { Chunk, ChunkResult } from '../reading/chunk.ts';
-import { RunStopped } from './batch.ts';
+import { type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
+import { RunMarks } from './run-marks.ts';
 import { openSession, type Provider } from './session.ts';
 import type { Signature } from './signature.ts';
 
@@ -16,6 +17,8 @@ export interface SessionOptions {
   maxSize: number;
   /** Int32; not 0 once no further run may begin. */
   stop: SharedArrayBuffer;
+  /** Memory of the thread's RunMarks. */
+  marks: SharedArrayBuffer;
 }
 
 export type ToSession = { kind: 'run'; id: number; chunk: Chunk } | { kind: 'close' };
@@ -26,8 +29,9 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
-const { model, provider, maxSize, stop } = workerData as SessionOptions;
+const { model, provider, maxSize, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
+const marks = new RunMarks(memory);
 if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
 const port = parentPort;
 const send = (message: FromSession, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
@@ -42,14 +46,19 @@ try {
     }
     last = last.then(() => answer(message.id, message.chunk));
   });
-  const runUnlessStopped: typeof run = async (feeds) => {
+  const markedRun: Run = async (feeds, batch) => {
     if (Atomics.load(stopped, 0) !== 0) throw new RunStopped('stopped');
-    return await run(feeds);
+    marks.begin({ first: batch[0]?.slot ?? 0, last: batch.at(-1)?.slot ?? 0, items: batch.length });
+    try {
+      return await run(feeds, batch);
+    } finally {
+      marks.end();
+    }
   };
   const answer = async (id: number, chunk: Chunk): Promise<void> => {
     const started = performance.now();
     try {
-      const result = { ...(await runChunk(chunk, signature, maxSize, runUnlessStopped)), elapsedMs: performance.now() - started };
+      const result = { ...(await runChunk(chunk, signature, maxSize, markedRun)), elapsedMs: performance.now() - started };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
       if (error instanceof RunStopped) send({ kind: 'stopped', id });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { PlanResult } from '../contract.ts';
 import { createExclusively } from '../durable.ts';
 import { errnoOf } from '../fatal.ts';
-import type { ModelFile } from '../model-file.ts';
+import type { ModelFile } from '../model/model-file.ts';
 import type { ShardRange } from './cut.ts';
 
 /** A file of the input as it was when the job was planned. */

@@ -17,6 +17,8 @@ export interface Chunk {
   files: string[];
   /** Length in bytes of each line that was too long to be held, else 0. */
   tooLong: Float64Array<ArrayBuffer>;
+  /** For each line, how far it is suspected of keeping the model busy for ever: see `suspects.ts`. */
+  suspicion: Uint8Array<ArrayBuffer>;
   /** Index one past the last line of each group. */
   groups: Uint32Array<ArrayBuffer>;
 }
@@ -33,7 +35,22 @@ export interface ChunkResult {
   elapsedMs: number;
 }
 
-export function transfersOf(chunk: Chunk): ArrayBuffer[] {
-  const { bytes, starts, ends, offsets, lines, file, tooLong, groups } = chunk;
-  return [bytes, starts, ends, offsets, lines, file, tooLong, groups].map(({ buffer }) => buffer);
+/** What is handed over; the places of the lines are copied, so that both sides can tell them. */
+export function transfersOf({ bytes, starts, ends, tooLong, suspicion, groups }: Chunk): ArrayBuffer[] {
+  return [bytes, starts, ends, tooLong, suspicion, groups].map(({ buffer }) => buffer);
+}
+
+/** Where a line is: `offset` in its file, `line` 0 where it is not known. */
+export interface Place {
+  file: string;
+  line: number;
+  offset: number;
+}
+
+export function placeOf({ file, files, lines, offsets }: Chunk, slot: number): Place {
+  return { file: files[file[slot] as number] as string, line: lines[slot] as number, offset: offsets[slot] as number };
+}
+
+export function placeText({ file, line, offset }: Place): string {
+  return line > 0 ? `${file}:${line}` : `${file} at byte ${offset}`;
 }

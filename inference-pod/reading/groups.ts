@@ -2,6 +2,7 @@ import type { Signature } from '../engine/signature.ts';
 import type { Chunk } from './chunk.ts';
 import type { Concatenation } from './concatenation.ts';
 import type { LineReader, Position } from './lines.ts';
+import { type Suspects, suspicionOf } from './suspects.ts';
 
 /** When a group of lines is full. Fixed for a job, since batches are made within groups. */
 export interface GroupLimits {
@@ -35,6 +36,7 @@ export async function readChunk(
   input: Concatenation,
   limits: GroupLimits,
   target: ChunkTarget,
+  suspects: Suspects = [],
 ): Promise<CutChunk | undefined> {
   let bytes = new Uint8Array(Math.max(4096, target.bytes));
   const starts: number[] = [];
@@ -44,6 +46,7 @@ export async function readChunk(
   const file: number[] = [];
   const files: string[] = [];
   const tooLong: number[] = [];
+  const suspicion: number[] = [];
   const groups: number[] = [];
   let size = 0;
   let groupLines = 0;
@@ -74,6 +77,7 @@ export async function readChunk(
     lines.push(line.line);
     file.push(files.length - 1);
     tooLong.push(line.tooLong);
+    suspicion.push(suspicionOf(suspects, (input.starts[line.file] as number) + line.offset));
     groupLines += 1;
     groupBytes += line.span;
     if (groupLines >= limits.lines || groupBytes >= limits.bytes) {
@@ -95,6 +99,7 @@ export async function readChunk(
       file: Uint32Array.from(file),
       files,
       tooLong: Float64Array.from(tooLong),
+      suspicion: Uint8Array.from(suspicion),
       groups: Uint32Array.from(groups),
     },
   };

@@ -232,6 +232,10 @@ export interface BatchJobBatching {
    * Most items of one model run.
    */
   maxSize: number;
+  /**
+   * A model run that takes longer is given up. It cannot be cancelled, so the worker process restarts, which counts as a crash on the shard; then the items of that run are tried one by one, and one that again takes longer fails with code TimedOut.
+   */
+  timeoutSeconds: number;
 }
 /**
  * How much may go wrong.

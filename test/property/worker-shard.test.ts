@@ -64,7 +64,7 @@ function aJob(folder: string, output: string, maxSize: number): Job {
       input: { format: 'jsonl', root: folder, path: 'in.jsonl' },
       output: { root: folder, path: output, overwrite: false },
       sharding: { targetBytes: 300, maxWorkers: 1 },
-      batching: { maxSize },
+      batching: { maxSize, timeoutSeconds: 300 },
     },
     owner: `o${Math.random()}`,
     log: createLog('test', 'silent'),

@@ -19,6 +19,7 @@ async function answer(model: string, lines: string[]): Promise<{ results: unknow
     file: new Uint32Array(parts.length),
     files: ['a'],
     tooLong: new Float64Array(parts.length),
+    suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.of(parts.length),
   };
   const { results, errors } = await runChunk(chunk, signature, 8, run);

@@ -30,7 +30,7 @@ export function aSpec(volume: Folder, model: string, changes: Partial<WorkerSpec
     input: { format: 'jsonl', root: volume.path, path: 'in.jsonl' },
     output: { root: volume.path, path: 'out', overwrite: false },
     sharding: { targetBytes: 16 * 1024, maxWorkers: 2 },
-    batching: { maxSize: 32 },
+    batching: { maxSize: 32, timeoutSeconds: 300 },
     ...changes,
   };
 }

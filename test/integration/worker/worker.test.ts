@@ -104,7 +104,7 @@ describe('a worker', () => {
 
   test('goes on from the last checkpoint after kill -9, losing less than two of them', async () => {
     volume.input('in.jsonl', Array.from({ length: 1_600 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } });
+    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } });
     const first = start(spec);
     const inMidShard = (): LeaseReport | undefined => server.requests.at(-1)?.leases.find(({ state, items }) => state === 'running' && items.succeeded > 0);
     await server.until(() => inMidShard() !== undefined, 30_000);
@@ -126,7 +126,7 @@ describe('a worker', () => {
 
   test('drains on SIGTERM: stores what is done, gives its leases back, exits 143', async () => {
     volume.input('in.jsonl', Array.from({ length: 4_000 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } });
+    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } });
     const worker = start(spec);
     await server.until(() => (server.requests.at(-1)?.leases.some(({ items }) => items.succeeded > 0) ?? false), 30_000);
     const before = Date.now();
@@ -159,7 +159,7 @@ describe('a worker', () => {
 
   test('stops a lease that is no longer listed, without a further segment', async () => {
     volume.input('in.jsonl', Array.from({ length: 2_000 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    start(aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } }));
+    start(aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } }));
     await server.until(() => (server.requests.at(-1)?.leases.some(({ lease, items }) => lease.kind === 'shard' && items.succeeded > 0) ?? false), 30_000);
     server.override = () => ({ leases: [] });
     server.wake();

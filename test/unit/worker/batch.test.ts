@@ -21,6 +21,7 @@ function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length]):
     file: new Uint32Array(parts.length),
     files: ['a.jsonl'],
     tooLong: new Float64Array(parts.length),
+    suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.from(groups),
   };
 }

@@ -8,7 +8,7 @@ const spec = {
   input: { format: 'jsonl', root: '/in', path: '' },
   output: { root: '/out', path: 'out/', overwrite: false },
   sharding: { targetBytes: 8388608, maxWorkers: 4 },
-  batching: { maxSize: 32 },
+  batching: { maxSize: 32, timeoutSeconds: 300 },
 };
 const base = { [env.spec]: JSON.stringify(spec), [env.slot]: '3', [env.attempt]: '2', [env.syncUrl]: 'https://sync:9443', [env.cpuMillis]: '2500' };
 
@@ -57,6 +57,8 @@ describe('the configuration', () => {
     ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors"'],
     ['an unknown accelerator', having('model.accelerator', 'tpu'), 'MILLRACE_SPEC: model.accelerator is "tpu", expected "auto" or "cuda" or "cpu"'],
     ['no batch size', having('batching.maxSize', 0), 'MILLRACE_SPEC: batching.maxSize is 0, expected a whole number above 0'],
+    ['no time limit', having('batching.timeoutSeconds', undefined), 'MILLRACE_SPEC: batching.timeoutSeconds is missing, expected a whole number above 0'],
+    ['a path with a backslash', having('input.path', 'a\\..\\b'), 'MILLRACE_SPEC: input.path is "a\\\\..\\\\b": it holds a backslash, expected "/" between folders'],
     ['overwrite as text', having('output.overwrite', 'yes'), 'MILLRACE_SPEC: output.overwrite is "yes", expected true or false'],
   ])('is refused with one sentence: %s', (_name, environment, message) => {
     expect(() => readConfig(environment)).toThrow(expect.objectContaining({ code: 'SpecInvalid', message }) as Error);
