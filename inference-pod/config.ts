@@ -89,7 +89,7 @@ function readSpec(text: string): WorkerSpec {
       task: model.oneOf('task', ['tensors']),
       accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
     },
-    input: { format: input.oneOf('format', ['jsonl']), root: input.root(), path: input.path() },
+    input: { format: input.oneOf('format', ['jsonl', 'csv']), root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
     output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
     batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds') },
@@ -125,10 +125,19 @@ class Fields {
   }
 
   path(): string {
-    const path = this.#value['path'];
-    if (typeof path !== 'string') return this.#refuse('path', 'text');
+    return this.#checkPath('path', this.#value['path']);
+  }
+
+  paths(name: string): string[] {
+    const list = this.#value[name];
+    if (!Array.isArray(list)) return this.#refuse(name, 'a list of paths');
+    return list.map((path: unknown, index) => this.#checkPath(`${name}[${index}]`, path));
+  }
+
+  #checkPath(name: string, path: unknown): string {
+    if (typeof path !== 'string') throw invalid(`${this.#where}.${name} is ${show(path)}, expected text`);
     const fault = pathFault(path);
-    if (fault !== undefined) throw invalid(`${this.#where}.path is ${show(path)}: ${fault}`);
+    if (fault !== undefined) throw invalid(`${this.#where}.${name} is ${show(path)}: ${fault}`);
     return path;
   }
 

@@ -46,8 +46,11 @@ export const env = {
 export interface WorkerSpec {
   job: { uid: string; namespace: string; name: string };
   model: { root: string; path: string; task: 'tensors'; accelerator: 'auto' | 'cuda' | 'cpu' };
-  /** `path` names a file, a folder (all files below it) or a glob; files are taken in ascending byte order of their path. */
-  input: { format: 'jsonl'; root: string; path: string };
+  /**
+   * `path` and then each of `additionalPaths` names a file, a folder (all files below it) or a glob, whose files are
+   * taken in ascending byte order of their path; a file that is named again is not read again. Files may be gzip.
+   */
+  input: { format: 'jsonl' | 'csv'; root: string; path: string; additionalPaths: readonly string[] };
   /** `path` names a folder, made when absent. */
   output: { root: string; path: string; overwrite: boolean };
   sharding: { targetBytes: number; maxWorkers: number };

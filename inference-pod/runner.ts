@@ -205,7 +205,7 @@ export class Runner {
   #taskOf(lease: Lease, { job, pool }: Workplace): LeaseTask {
     const { clock } = this.#options;
     const onNews = (): void => this.#loop.news();
-    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(job, signal) }), onNews);
+    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(job, pool.signature, signal) }), onNews);
     if (lease.kind === 'finish') {
       return oneGo(lease, async (signal) => ({ finish: await finishJob(job, lease.generations, signal) }), onNews);
     }

@@ -144,7 +144,7 @@ export class ShardRun {
 
   /** Works from `from` until the shard ends, the run is to end, or a stored segment makes it rewind; where it got to. */
   async #stretch(input: Concatenation, range: ShardRange, place: ShardFolder, from: Position): Promise<Stretch> {
-    const reader = new LineReader(input, from, range.end, maxLineBytes);
+    const reader = new LineReader(input, from, range.end, maxLineBytes, this.#deps.job.spec.input.format);
     const over = new AbortController();
     const queue = new ChunkQueue(this.#deps.pool.depth * 2);
     const producing = this.#produce(reader, input, queue, AbortSignal.any([over.signal, this.#drained.signal]));

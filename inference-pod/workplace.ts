@@ -20,7 +20,7 @@ export async function openWorkplace({ spec, owner, sessions, log, onCrash }: Wor
   const model = await findModel(spec.model.root, spec.model.path);
   const output = await openOutputFolder(spec.output.root, spec.output.path);
   const { maxSize, timeoutSeconds } = spec.batching;
-  const opened = await openPool({ model: spec.model, file: model.real, maxSize, sessions, runLimitMs: timeoutSeconds * 1_000, onCrash });
+  const opened = await openPool({ model: spec.model, file: model.real, maxSize, format: spec.input.format, sessions, runLimitMs: timeoutSeconds * 1_000, onCrash });
   await checkModelUnchanged(model, spec.model.path);
   if (opened.warning !== undefined) log.warn({ reason: opened.warning }, 'no GPU');
   log.info({ provider: opened.pool.provider, sessions: opened.pool.size, bytes: model.size }, 'model loaded');

@@ -2,23 +2,26 @@ import { isUtf8 } from 'node:buffer';
 import { maxLineBytes } from '../reading/limits.ts';
 import { shorten } from '../fatal.ts';
 import { type Chunk, type ChunkResult, placeOf, placeText } from '../reading/chunk.ts';
+import type { Format } from '../reading/record-end.ts';
 import { suspicion } from '../reading/suspects.ts';
 import { batchesOf, type Entry, type Run, runBatch } from './batch.ts';
 import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
-import { parseItem } from './items.ts';
+import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
+import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
 /** Lines in, result and error lines out, both in the order of the input. Pure apart from `run`. */
-export async function runChunk(chunk: Chunk, signature: Signature, maxSize: number, run: Run): Promise<Omit<ChunkResult, 'elapsedMs'>> {
+export async function runChunk(chunk: Chunk, signature: Signature, maxSize: number, run: Run, format: Format = 'jsonl'): Promise<Omit<ChunkResult, 'elapsedMs'>> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
+  const parse = parserOf(chunk, signature, format);
   let first = 0;
   for (const end of chunk.groups) {
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        const item = parseItem(lineOf(chunk, whole, slot), signature);
+        const item = parse(lineOf(chunk, whole, slot), slot);
         const suspected = chunk.suspicion[slot] as number;
         if (suspected === suspicion.culprit) throw timedOut(item.id);
         entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
@@ -35,6 +38,20 @@ export async function runChunk(chunk: Chunk, signature: Signature, maxSize: numb
     first = end;
   }
   return join(chunk, outcomes);
+}
+
+function parserOf({ file, headers }: Chunk, signature: Signature, format: Format): (line: string, slot: number) => Item {
+  if (format === 'jsonl') return (line) => parseItem(line, signature);
+  const layouts = new Map<number, Layout>();
+  return (line, slot) => {
+    const index = file[slot] as number;
+    let layout = layouts.get(index);
+    if (layout === undefined) {
+      layout = layoutOf(headers[index] as string, signature);
+      layouts.set(index, layout);
+    }
+    return readCsvItem(line, layout, signature);
+  };
 }
 
 function timedOut(id: string | undefined): ItemError {

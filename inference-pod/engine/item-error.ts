@@ -1,5 +1,6 @@
 export type ItemErrorCode =
   | 'InvalidJson'
+  | 'InvalidCsv'
   | 'InvalidUtf8'
   | 'InvalidItem'
   | 'LineTooLong'

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { WorkerSpec } from '../contract.ts';
 import { FatalError, messageOf, shorten } from '../fatal.ts';
+import type { Format } from '../reading/record-end.ts';
 import { SessionPool, SessionRefused } from './pool.ts';
 import type { Provider } from './session.ts';
 
@@ -11,6 +12,7 @@ export interface OpenPoolOptions {
   /** Real path of the model file. */
   file: string;
   maxSize: number;
+  format: Format;
   sessions: number;
   runLimitMs: number;
   onCrash: (error: Error) => void;
@@ -55,9 +57,9 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, maxSize, sessions, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+async function open({ file, maxSize, format, sessions, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
   // One GPU takes one session; more would only divide its memory.
-  return await SessionPool.open({ model: file, provider, maxSize, sessions: provider === 'cuda' ? 1 : sessions, runLimitMs }, onCrash);
+  return await SessionPool.open({ model: file, provider, maxSize, format, sessions: provider === 'cuda' ? 1 : sessions, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type Chunk, type ChunkResult, type Place, placeOf, placeText, transfersOf } from '../reading/chunk.ts';
+import type { Format } from '../reading/record-end.ts';
 import { RunMarks, RunWatch } from './run-marks.ts';
 import type { Provider } from './session.ts';
 import type { FromSession, SessionOptions, ToSession } from './session-worker.ts';
@@ -88,12 +89,12 @@ export class SessionPool implements Sessions {
 
   /** Throws SessionRefused. `onCrash` is called once when a thread ends by itself. */
   static async open(
-    options: { model: string; provider: Provider; maxSize: number; sessions: number; runLimitMs: number },
+    options: { model: string; provider: Provider; maxSize: number; format: Format; sessions: number; runLimitMs: number },
     onCrash: (error: Error) => void,
   ): Promise<SessionPool> {
     const stop = new SharedArrayBuffer(4);
     const { runLimitMs } = options;
-    const data = { model: options.model, provider: options.provider, maxSize: options.maxSize, stop };
+    const data = { model: options.model, provider: options.provider, maxSize: options.maxSize, format: options.format, stop };
     // The first alone: a model that cannot be loaded is refused once, and others of its size fit only after it.
     const first = await startThread(data, runLimitMs, onCrash);
     const others = await Promise.all(Array.from({ length: options.sessions - 1 }, () => startThread(data, runLimitMs, onCrash)));

@@ -5,6 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../fatal.ts';
 import type { Chunk, ChunkResult } from '../reading/chunk.ts';
+import type { Format } from '../reading/record-end.ts';
 import { type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
 import { RunMarks } from './run-marks.ts';
@@ -15,6 +16,7 @@ export interface SessionOptions {
   model: string;
   provider: Provider;
   maxSize: number;
+  format: Format;
   /** Int32; not 0 once no further run may begin. */
   stop: SharedArrayBuffer;
   /** Memory of the thread's RunMarks. */
@@ -29,7 +31,7 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
-const { model, provider, maxSize, stop, marks: memory } = workerData as SessionOptions;
+const { model, provider, maxSize, format, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
 const marks = new RunMarks(memory);
 if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
@@ -58,7 +60,7 @@ try {
   const answer = async (id: number, chunk: Chunk): Promise<void> => {
     const started = performance.now();
     try {
-      const result = { ...(await runChunk(chunk, signature, maxSize, markedRun)), elapsedMs: performance.now() - started };
+      const result = { ...(await runChunk(chunk, signature, maxSize, markedRun, format)), elapsedMs: performance.now() - started };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
       if (error instanceof RunStopped) send({ kind: 'stopped', id });

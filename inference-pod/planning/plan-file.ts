@@ -9,7 +9,10 @@ import type { ShardRange } from './cut.ts';
 /** A file of the input as it was when the job was planned. */
 export interface PlannedFile {
   path: string;
+  /** Bytes that are stored. */
   size: number;
+  /** Bytes of text in a file that is packed. */
+  unpacked?: number;
   mtimeMs: number;
   sha256?: string;
 }

@@ -15,6 +15,8 @@ export interface Chunk {
   /** Index into `files` of each line. */
   file: Uint32Array<ArrayBuffer>;
   files: string[];
+  /** The header of each of `files`; empty where the format has none. */
+  headers: string[];
   /** Length in bytes of each line that was too long to be held, else 0. */
   tooLong: Float64Array<ArrayBuffer>;
   /** For each line, how far it is suspected of keeping the model busy for ever: see `suspects.ts`. */

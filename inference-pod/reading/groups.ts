@@ -45,6 +45,7 @@ export async function readChunk(
   const lines: number[] = [];
   const file: number[] = [];
   const files: string[] = [];
+  const headers: string[] = [];
   const tooLong: number[] = [];
   const suspicion: number[] = [];
   const groups: number[] = [];
@@ -62,6 +63,7 @@ export async function readChunk(
     if (line === undefined) break;
     if (line.file !== lastFile) {
       files.push((input.files[line.file] as Concatenation['files'][number]).path);
+      headers.push(reader.header);
       lastFile = line.file;
     }
     if (size + line.bytes.length > bytes.length) {
@@ -98,6 +100,7 @@ export async function readChunk(
       lines: Float64Array.from(lines),
       file: Uint32Array.from(file),
       files,
+      headers,
       tooLong: Float64Array.from(tooLong),
       suspicion: Uint8Array.from(suspicion),
       groups: Uint32Array.from(groups),

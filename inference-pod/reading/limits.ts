@@ -1,3 +1,7 @@
+/** A gzip file that gives more than this many times its size, and more than `freeExpansion`, is taken for a bomb. */
+export const maxExpansion = 200;
+export const freeExpansion = 64 * 1024 * 1024;
+
 /** A longer result line becomes the item error OutputTooLarge. */
 export const maxResultBytes = 16 * 1024 * 1024;
 

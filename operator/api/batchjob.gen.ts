@@ -81,9 +81,9 @@ export interface BatchJobModelVolume {
  */
 export interface BatchJobInput {
   /**
-   * Format of the input. jsonl: one JSON object per line, UTF-8.
+   * Format of the input, UTF-8 in both cases, as it is or packed with gzip. jsonl: one JSON object per line. csv (RFC 4180): the first record of each file is a header; the column "id" is the item's id, and each input of the model is a column of its name (a number, text, or a whole tensor as JSON) or columns name[0], name[1] and so on; where the model has one input, a vector, all other columns in their order.
    */
-  format: 'jsonl';
+  format: 'jsonl' | 'csv';
   volume?: BatchJobInputVolume;
   configMap?: BatchJobInputConfigMap;
   /**
@@ -103,6 +103,12 @@ export interface BatchJobInputVolume {
    * A file, a folder (all files below it) or a glob such as in/*.jsonl, without a leading slash. Files are taken in ascending order of their path.
    */
   path: string;
+  /**
+   * Further files, folders and globs, read behind path in the order given. A file that is found again is not read again.
+   *
+   * Items: A file, a folder or a glob, as path.
+   */
+  additionalPaths?: string[];
 }
 /**
  * Input in a ConfigMap. It is copied when the job starts, so later changes of the ConfigMap do not matter.

@@ -61,7 +61,7 @@ function aJob(folder: string, output: string, maxSize: number): Job {
     spec: {
       job: { uid: 'u', namespace: 'n', name: 'j' },
       model: { root: folder, path: 'm', task: 'tensors', accelerator: 'cpu' },
-      input: { format: 'jsonl', root: folder, path: 'in.jsonl' },
+      input: { format: 'jsonl', root: folder, path: 'in.jsonl', additionalPaths: [] },
       output: { root: folder, path: output, overwrite: false },
       sharding: { targetBytes: 300, maxWorkers: 1 },
       batching: { maxSize, timeoutSeconds: 300 },
@@ -121,7 +121,7 @@ const line = fc.oneof(
 );
 
 async function complete(job: Job, attempts: readonly Attempt[], side: number): Promise<string[]> {
-  const plan = await planInput(job, new AbortController().signal);
+  const plan = await planInput(job, signature, new AbortController().signal);
   const forever: Attempt = { steps: [100], turns: [0], killedAfter: -1 };
   for (let shard = 0; shard < plan.shards; shard++) {
     for (let first = 0; first < attempts.length; first += side) {

@@ -18,6 +18,7 @@ async function answer(model: string, lines: string[]): Promise<{ results: unknow
     lines: Float64Array.from(parts, (_, index) => index + 1),
     file: new Uint32Array(parts.length),
     files: ['a'],
+    headers: [''],
     tooLong: new Float64Array(parts.length),
     suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.of(parts.length),

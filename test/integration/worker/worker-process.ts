@@ -27,7 +27,7 @@ export function aSpec(volume: Folder, model: string, changes: Partial<WorkerSpec
   return {
     job: { uid: '11111111-2222-3333-4444-555555555555', namespace: 'tenant-acme', name: 'nightly' },
     model: { root: models, path: model, task: 'tensors', accelerator: 'cpu' },
-    input: { format: 'jsonl', root: volume.path, path: 'in.jsonl' },
+    input: { format: 'jsonl', root: volume.path, path: 'in.jsonl', additionalPaths: [] },
     output: { root: volume.path, path: 'out', overwrite: false },
     sharding: { targetBytes: 16 * 1024, maxWorkers: 2 },
     batching: { maxSize: 32, timeoutSeconds: 300 },

@@ -215,9 +215,9 @@ describe('a worker', () => {
 describe('a job that cannot be done ends with its own exit code and one sentence:', () => {
   const cases: [name: string, exit: number, code: string, message: RegExp, arrange: () => string | ReturnType<typeof aSpec>][] = [
     ['a spec that is no JSON', 64, 'SpecInvalid', /MILLRACE_SPEC is not valid JSON/, () => '{'],
-    ['a path that leads out', 64, 'SpecInvalid', /input\.path is "\.\.\/x": it holds "\.\."/, () => JSON.stringify(aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '../x' } }))],
+    ['a path that leads out', 64, 'SpecInvalid', /input\.path is "\.\.\/x": it holds "\.\."/, () => JSON.stringify(aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '../x', additionalPaths: [] } }))],
     ['a missing input', 66, 'InputNotFound', /"in\.jsonl" was not found/, () => aSpec(volume, 'affine.onnx')],
-    ['a glob without matches', 66, 'InputNotFound', /"\*\.jsonl" matches no file/, () => aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '*.jsonl' } })],
+    ['a glob without matches', 66, 'InputNotFound', /"\*\.jsonl" matches no file/, () => aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '*.jsonl', additionalPaths: [] } })],
     ['an input that is a link out of the volume', 65, 'InputInvalid', /leads out of its volume/, () => {
       symlinkSync('/etc/hostname', join(volume.path, 'in.jsonl'));
       return aSpec(volume, 'affine.onnx');

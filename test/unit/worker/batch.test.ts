@@ -20,6 +20,7 @@ function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length]):
     lines: Float64Array.from(parts, (_, index) => index + 1),
     file: new Uint32Array(parts.length),
     files: ['a.jsonl'],
+    headers: [''],
     tooLong: new Float64Array(parts.length),
     suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.from(groups),

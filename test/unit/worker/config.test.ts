@@ -5,7 +5,7 @@ import { env } from '../../../inference-pod/contract.ts';
 const spec = {
   job: { uid: '5f0c', namespace: 'tenant-acme', name: 'nightly' },
   model: { root: '/model', path: 'm.onnx', task: 'tensors', accelerator: 'auto' },
-  input: { format: 'jsonl', root: '/in', path: '' },
+  input: { format: 'jsonl', root: '/in', path: '', additionalPaths: ['b/*.csv'] },
   output: { root: '/out', path: 'out/', overwrite: false },
   sharding: { targetBytes: 8388608, maxWorkers: 4 },
   batching: { maxSize: 32, timeoutSeconds: 300 },
@@ -54,6 +54,8 @@ describe('the configuration', () => {
     ['an absolute path', having('input.path', '/etc/passwd'), 'MILLRACE_SPEC: input.path is "/etc/passwd": it is absolute, expected a path relative to the volume'],
     ['a path that leads up', having('output.path', 'a/../b'), 'MILLRACE_SPEC: output.path is "a/../b": it holds "..", expected a path inside the volume'],
     ['a path with NUL', having('model.path', 'a\0b'), 'MILLRACE_SPEC: model.path is "a\\u0000b": it holds a NUL character'],
+    ['a further path that leads up', having('input.additionalPaths', ['a', '../b']), 'MILLRACE_SPEC: input.additionalPaths[1] is "../b": it holds "..", expected a path inside the volume'],
+    ['an unknown format', having('input.format', 'xml'), 'MILLRACE_SPEC: input.format is "xml", expected "jsonl" or "csv"'],
     ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors"'],
     ['an unknown accelerator', having('model.accelerator', 'tpu'), 'MILLRACE_SPEC: model.accelerator is "tpu", expected "auto" or "cuda" or "cpu"'],
     ['no batch size', having('batching.maxSize', 0), 'MILLRACE_SPEC: batching.maxSize is 0, expected a whole number above 0'],
