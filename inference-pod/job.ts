@@ -19,6 +19,8 @@ export interface Job {
   /** Folder of the plan and the segments. */
   state: string;
   model: ModelFile;
+  /** Items must not share a batch, because their results would depend on each other. */
+  alone: boolean;
   unchanged: UnchangedFiles;
 }
 

@@ -45,10 +45,10 @@ await leave();
 
 async function work(): Promise<number> {
   const config = readConfig();
-  const { spec, worker, sessions } = config;
-  log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, sessions }, 'worker started');
+  const { spec, worker, cpus, memoryBytes } = config;
+  log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, cpus }, 'worker started');
   const crash = Promise.withResolvers<never>();
-  const workplace = openWorkplace({ spec, owner: worker.incarnation, sessions, log, onCrash: crash.reject });
+  const workplace = openWorkplace({ spec, owner: worker.incarnation, cpus, memoryBytes, log, onCrash: crash.reject });
   loading = workplace;
   workplace.then(
     (ready) => {
@@ -59,7 +59,6 @@ async function work(): Promise<number> {
   const client = new SyncClient(config.sync);
   const runner = new Runner({
     worker,
-    sessions,
     client,
     workplace,
     clock: systemClock,
@@ -67,7 +66,7 @@ async function work(): Promise<number> {
     onDurable: (items) => health.countItems(items),
   });
   const health = await startHealth(config.healthPort, () => ({
-    loaded: opened !== undefined,
+    engine: opened?.engine,
     leases: runner.leases,
     itemsPerSecond: runner.itemsPerSecond,
     reachable: runner.reachable,

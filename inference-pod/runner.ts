@@ -12,11 +12,11 @@ import {
   PROTOCOL,
   type SyncRequest,
   type SyncResponse,
+  type WorkerEngine,
   type WorkerId,
   type WorkerLoad,
 } from './contract.ts';
-import type { OpenedPool } from './engine/open-pool.ts';
-import { RunStuck } from './engine/pool.ts';
+import { RunStuck, type SessionPool } from './engine/pool.ts';
 import { FatalError, shorten } from './fatal.ts';
 import { finishJob } from './finishing/finish.ts';
 import { Gate } from './gate.ts';
@@ -35,13 +35,18 @@ const stopMs = 2_000;
 const lastSyncMs = 3_000;
 
 /** What leases need and what takes a while: the output folder and the loaded model. */
-export interface Workplace extends OpenedPool {
+export interface Workplace {
   job: Job;
+  pool: SessionPool;
+  engine: WorkerEngine;
+  /** What the user should know. */
+  warnings: string[];
+  /** Memory that the process may have; absent: no limit. */
+  memoryBytes: number | undefined;
 }
 
 export interface RunnerOptions {
   worker: WorkerId;
-  sessions: number;
   client: SyncClient;
   /** Rejects with FatalError. */
   workplace: Promise<Workplace>;
@@ -141,7 +146,7 @@ export class Runner {
       worker: this.#options.worker,
       draining: this.#draining,
       // One more than can be worked on, so that no session waits for the next shard.
-      capacity: this.#draining ? 0 : (this.#ready?.pool.size ?? this.#options.sessions) + 1,
+      capacity: this.#draining ? 0 : (this.#ready?.pool.size ?? 1) + 1,
       leases: [...this.#held.values()].map((held) => this.#report(held)),
       ...(this.#fatal === undefined ? {} : { fatal: this.#fatal }),
       load: this.#load(),
@@ -156,13 +161,13 @@ export class Runner {
 
   #load(): WorkerLoad {
     const { user, system } = process.cpuUsage();
-    const warning = this.#stuck ?? this.#ready?.warning;
+    const warning = this.#stuck ?? shorten(this.#ready?.warnings.join('; ') ?? '', 300);
     return {
       itemsPerSecond: this.itemsPerSecond,
       cpuSeconds: (user + system) / 1e6,
       rssBytes: process.memoryUsage.rss(),
-      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider }),
-      ...(warning === undefined ? {} : { warning }),
+      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider, engine: this.#ready.engine }),
+      ...(warning === '' ? {} : { warning }),
     };
   }
 
@@ -202,10 +207,11 @@ export class Runner {
     if (!held.over) this.#options.log.info({ lease: leaseKey(held.lease), state, ...items }, 'lease ended');
   }
 
-  #taskOf(lease: Lease, { job, pool }: Workplace): LeaseTask {
+  #taskOf(lease: Lease, workplace: Workplace): LeaseTask {
+    const { job, pool } = workplace;
     const { clock } = this.#options;
     const onNews = (): void => this.#loop.news();
-    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(job, pool.signature, signal) }), onNews);
+    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(workplace, signal) }), onNews);
     if (lease.kind === 'finish') {
       return oneGo(lease, async (signal) => ({ finish: await finishJob(job, lease.generations, signal) }), onNews);
     }

@@ -7,6 +7,7 @@ import type { Gate } from './gate.ts';
 import { type Job, loadPlan, type PlannedInput } from './job.ts';
 import { whileWriting } from './output-folder.ts';
 import type { ShardRange } from './planning/cut.ts';
+import { tokensOf } from './planning/measure-batch.ts';
 import type { Plan } from './planning/plan-file.ts';
 import { ChunkQueue } from './reading/chunk-queue.ts';
 import type { ChunkSize } from './reading/chunk-size.ts';
@@ -119,7 +120,7 @@ export class ShardRun {
     this.#suspects = await readStuckRuns(place);
     this.#deps.onNews();
     try {
-      for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned.input, range, place, at));
+      for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned, range, place, at));
     } catch (error) {
       if (error instanceof RunStuck) {
         const at = ({ file, offset }: RunStuck['first']): number => globalOffset(planned.input, file, offset);
@@ -143,11 +144,11 @@ export class ShardRun {
   }
 
   /** Works from `from` until the shard ends, the run is to end, or a stored segment makes it rewind; where it got to. */
-  async #stretch(input: Concatenation, range: ShardRange, place: ShardFolder, from: Position): Promise<Stretch> {
-    const reader = new LineReader(input, from, range.end, maxLineBytes, this.#deps.job.spec.input.format);
+  async #stretch(planned: PlannedInput, range: ShardRange, place: ShardFolder, from: Position): Promise<Stretch> {
+    const reader = new LineReader(planned.input, from, range.end, maxLineBytes, this.#deps.job.spec.input.format);
     const over = new AbortController();
     const queue = new ChunkQueue(this.#deps.pool.depth * 2);
-    const producing = this.#produce(reader, input, queue, AbortSignal.any([over.signal, this.#drained.signal]));
+    const producing = this.#produce(reader, planned, queue, AbortSignal.any([over.signal, this.#drained.signal]));
     try {
       return await this.#consume(queue, place, from);
     } finally {
@@ -158,9 +159,10 @@ export class ShardRun {
     }
   }
 
-  async #produce(reader: LineReader, input: Concatenation, queue: ChunkQueue, signal: AbortSignal): Promise<void> {
+  async #produce(reader: LineReader, { input, plan }: PlannedInput, queue: ChunkQueue, signal: AbortSignal): Promise<void> {
     const { pool, gate, chunkSize, job } = this.#deps;
-    const limits = groupLimits(pool.signature, job.spec.batching.maxSize);
+    const limits = groupLimits(pool.signature, plan.batch);
+    const batch = { items: plan.batch.size, tokens: tokensOf(job) };
     try {
       for (;;) {
         await gate.passed(signal);
@@ -168,7 +170,7 @@ export class ShardRun {
         const slot = await pool.acquire(this.#rank, signal);
         let sent = false;
         try {
-          const cut = await readChunk(reader, input, limits, chunkSize.target, this.#suspects);
+          const cut = await readChunk(reader, input, limits, chunkSize.target, batch, this.#suspects);
           if (signal.aborted) return;
           if (cut === undefined) {
             queue.end(reader.position);

@@ -4,7 +4,7 @@ import { shorten } from '../fatal.ts';
 import { type Chunk, type ChunkResult, placeOf, placeText } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
 import { suspicion } from '../reading/suspects.ts';
-import { batchesOf, type Entry, type Run, runBatch } from './batch.ts';
+import { batchesOf, type Capacity, type Entry, type Run, runBatch } from './batch.ts';
 import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
 import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
@@ -12,7 +12,13 @@ import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
 /** Lines in, result and error lines out, both in the order of the input. Pure apart from `run`. */
-export async function runChunk(chunk: Chunk, signature: Signature, maxSize: number, run: Run, format: Format = 'jsonl'): Promise<Omit<ChunkResult, 'elapsedMs'>> {
+export async function runChunk(
+  chunk: Chunk,
+  signature: Signature,
+  run: Run,
+  format: Format = 'jsonl',
+  capacity: Capacity = { items: Number.POSITIVE_INFINITY },
+): Promise<Omit<ChunkResult, 'elapsedMs' | 'costMs'>> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
   const parse = parserOf(chunk, signature, format);
@@ -30,8 +36,8 @@ export async function runChunk(chunk: Chunk, signature: Signature, maxSize: numb
         outcomes[slot] = error;
       }
     }
-    for (const batch of batchesOf(entries, signature, maxSize)) {
-      await runBatch(batch, signature, run, ({ slot }, outcome) => {
+    for (const batch of batchesOf(entries, signature, chunk.batch)) {
+      await runBatch(batch, signature, run, capacity, ({ slot }, outcome) => {
         outcomes[slot] = outcome;
       });
     }
@@ -68,7 +74,7 @@ function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
   return line.toString('utf8');
 }
 
-function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs'> {
+function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs' | 'costMs'> {
   const results: string[] = [];
   const errors: string[] = [];
   let firstError: string | undefined;

@@ -5,15 +5,15 @@ import type { WorkerSpec } from '../contract.ts';
 import { FatalError, messageOf, shorten } from '../fatal.ts';
 import type { Format } from '../reading/record-end.ts';
 import { SessionPool, SessionRefused } from './pool.ts';
+import type { PoolSize } from './pool-size.ts';
 import type { Provider } from './session.ts';
 
 export interface OpenPoolOptions {
   model: WorkerSpec['model'];
   /** Real path of the model file. */
   file: string;
-  maxSize: number;
   format: Format;
-  sessions: number;
+  size: PoolSize;
   runLimitMs: number;
   onCrash: (error: Error) => void;
 }
@@ -57,9 +57,10 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, maxSize, format, sessions, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
-  // One GPU takes one session; more would only divide its memory.
-  return await SessionPool.open({ model: file, provider, maxSize, format, sessions: provider === 'cuda' ? 1 : sessions, runLimitMs }, onCrash);
+async function open({ file, format, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+  // One GPU takes one session; more would only divide its memory. Its CPU threads run what CUDA cannot.
+  const { sessions, threads } = provider === 'cuda' ? { sessions: 1, threads: size.sessions * size.threads } : size;
+  return await SessionPool.open({ model: file, provider, format, sessions, threads, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */

@@ -66,6 +66,8 @@ export interface Sessions {
 export class SessionPool implements Sessions {
   readonly signature: Signature;
   readonly provider: Provider;
+  /** Threads of each session. */
+  readonly threads: number;
   readonly #threads: readonly Thread[];
   readonly #stop: SharedArrayBuffer;
   readonly #free: Thread[];
@@ -76,10 +78,11 @@ export class SessionPool implements Sessions {
   #nextId = 0;
   #closed = false;
 
-  private constructor(threads: Thread[], signature: Signature, provider: Provider, stop: SharedArrayBuffer, runLimitMs: number, onCrash: (error: Error) => void) {
+  private constructor(threads: Thread[], signature: Signature, provider: Provider, sessionThreads: number, stop: SharedArrayBuffer, runLimitMs: number, onCrash: (error: Error) => void) {
     this.#threads = threads;
     this.signature = signature;
     this.provider = provider;
+    this.threads = sessionThreads;
     this.#stop = stop;
     this.#runLimitMs = runLimitMs;
     this.#onCrash = onCrash;
@@ -89,17 +92,17 @@ export class SessionPool implements Sessions {
 
   /** Throws SessionRefused. `onCrash` is called once when a thread ends by itself. */
   static async open(
-    options: { model: string; provider: Provider; maxSize: number; format: Format; sessions: number; runLimitMs: number },
+    options: { model: string; provider: Provider; format: Format; sessions: number; threads: number; runLimitMs: number },
     onCrash: (error: Error) => void,
   ): Promise<SessionPool> {
     const stop = new SharedArrayBuffer(4);
     const { runLimitMs } = options;
-    const data = { model: options.model, provider: options.provider, maxSize: options.maxSize, format: options.format, stop };
+    const data = { model: options.model, provider: options.provider, threads: options.threads, format: options.format, stop };
     // The first alone: a model that cannot be loaded is refused once, and others of its size fit only after it.
     const first = await startThread(data, runLimitMs, onCrash);
     const others = await Promise.all(Array.from({ length: options.sessions - 1 }, () => startThread(data, runLimitMs, onCrash)));
     const threads = [first, ...others].map(({ thread }) => thread);
-    return new SessionPool(threads, first.signature, options.provider, stop, runLimitMs, onCrash);
+    return new SessionPool(threads, first.signature, options.provider, options.threads, stop, runLimitMs, onCrash);
   }
 
   get size(): number {

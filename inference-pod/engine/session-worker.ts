@@ -6,7 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../fatal.ts';
 import type { Chunk, ChunkResult } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
-import { type Run, RunStopped } from './batch.ts';
+import { type Capacity, type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
 import { RunMarks } from './run-marks.ts';
 import { openSession, type Provider } from './session.ts';
@@ -15,7 +15,7 @@ import type { Signature } from './signature.ts';
 export interface SessionOptions {
   model: string;
   provider: Provider;
-  maxSize: number;
+  threads: number;
   format: Format;
   /** Int32; not 0 once no further run may begin. */
   stop: SharedArrayBuffer;
@@ -31,7 +31,7 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
-const { model, provider, maxSize, format, stop, marks: memory } = workerData as SessionOptions;
+const { model, provider, threads, format, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
 const marks = new RunMarks(memory);
 if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
@@ -39,8 +39,9 @@ const port = parentPort;
 const send = (message: FromSession, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
 try {
-  const { signature, run } = await openSession(model, provider);
+  const { signature, run } = await openSession(model, provider, threads);
   let last: Promise<void> = Promise.resolve();
+  const capacity: Capacity = { items: Number.POSITIVE_INFINITY };
   port.on('message', (message: ToSession) => {
     if (message.kind === 'close') {
       port.close();
@@ -59,8 +60,12 @@ try {
   };
   const answer = async (id: number, chunk: Chunk): Promise<void> => {
     const started = performance.now();
+    const cpu = process.threadCpuUsage();
     try {
-      const result = { ...(await runChunk(chunk, signature, maxSize, markedRun, format)), elapsedMs: performance.now() - started };
+      const outcome = await runChunk(chunk, signature, markedRun, format, capacity);
+      const elapsedMs = performance.now() - started;
+      const { user, system } = process.threadCpuUsage(cpu);
+      const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
       if (error instanceof RunStopped) send({ kind: 'stopped', id });

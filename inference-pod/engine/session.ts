@@ -11,13 +11,13 @@ export interface Session {
 }
 
 /**
- * Throws ONNX Runtime's error, or UnusableModel. One thread per session and no spinning: the pool has as many sessions
- * as the container has CPUs, and one thread also makes sums come out in one order.
+ * Throws ONNX Runtime's error, or UnusableModel. No spinning: under a CPU limit it takes the time that others need.
+ * Unknown options are ignored without a word, and values in `extra` must be text.
  */
-export async function openSession(model: string, provider: Provider): Promise<Session> {
+export async function openSession(model: string, provider: Provider, threads = 1): Promise<Session> {
   const session = await InferenceSession.create(model, {
     executionProviders: provider === 'cuda' ? [{ name: 'cuda', deviceId: 0 }, 'cpu'] : ['cpu'],
-    intraOpNumThreads: 1,
+    intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',

@@ -4,6 +4,7 @@ import type { PlanResult } from '../contract.ts';
 import { createExclusively } from '../durable.ts';
 import { errnoOf } from '../fatal.ts';
 import type { ModelFile } from '../model/model-file.ts';
+import type { BatchPlan } from './batch-plan.ts';
 import type { ShardRange } from './cut.ts';
 
 /** A file of the input as it was when the job was planned. */
@@ -26,6 +27,7 @@ export interface Plan {
   model: ModelFile;
   shards: readonly ShardRange[];
   bytes: number;
+  batch: BatchPlan;
 }
 
 interface Stored {
@@ -34,6 +36,7 @@ interface Stored {
   exact: boolean;
   items: number;
   bytes: number;
+  batch: BatchPlan;
   model: ModelFile;
   files: readonly PlannedFile[];
   /** Start and first line of each shard; a shard ends where the next one starts. */

@@ -23,6 +23,13 @@ export interface Chunk {
   suspicion: Uint8Array<ArrayBuffer>;
   /** Index one past the last line of each group. */
   groups: Uint32Array<ArrayBuffer>;
+  batch: BatchLimits;
+}
+
+/** What one run may take: items, and elements along free dimensions over all its items. */
+export interface BatchLimits {
+  items: number;
+  tokens: number;
 }
 
 export interface ChunkResult {
@@ -35,6 +42,8 @@ export interface ChunkResult {
   firstError?: string;
   /** Milliseconds from taking up the chunk to its result. */
   elapsedMs: number;
+  /** What it cost: CPU time where one thread did it all, which does not depend on what else the machine does; else `elapsedMs`. */
+  costMs: number;
 }
 
 /** What is handed over; the places of the lines are copied, so that both sides can tell them. */

@@ -1,5 +1,6 @@
 import type { Signature } from '../engine/signature.ts';
-import type { Chunk } from './chunk.ts';
+import type { BatchPlan } from '../planning/batch-plan.ts';
+import type { BatchLimits, Chunk } from './chunk.ts';
 import type { Concatenation } from './concatenation.ts';
 import type { LineReader, Position } from './lines.ts';
 import { type Suspects, suspicionOf } from './suspects.ts';
@@ -11,11 +12,11 @@ export interface GroupLimits {
 }
 
 /**
- * Where every item has one shape, a group is one batch. Where shapes vary, a group holds several batches' worth of
- * lines, so that equal shapes find each other.
+ * Where every item has one shape, a group is one batch. Where shapes vary, a group is the window in which equal shapes
+ * find each other.
  */
-export function groupLimits(signature: Signature, maxSize: number): GroupLimits {
-  return { lines: signature.uniform ? maxSize : Math.max(maxSize * 4, 16), bytes: 1024 * 1024 };
+export function groupLimits(signature: Signature, { size, window }: BatchPlan): GroupLimits {
+  return { lines: signature.uniform ? size : window, bytes: 1024 * 1024 };
 }
 
 /** Lines and bytes after which a chunk is sent, in whole groups. Free to vary: it changes no result. */
@@ -36,6 +37,7 @@ export async function readChunk(
   input: Concatenation,
   limits: GroupLimits,
   target: ChunkTarget,
+  batch: BatchLimits,
   suspects: Suspects = [],
 ): Promise<CutChunk | undefined> {
   let bytes = new Uint8Array(Math.max(4096, target.bytes));
@@ -104,6 +106,7 @@ export async function readChunk(
       tooLong: Float64Array.from(tooLong),
       suspicion: Uint8Array.from(suspicion),
       groups: Uint32Array.from(groups),
+      batch,
     },
   };
 }

@@ -235,9 +235,13 @@ export interface BatchJobSharding {
  */
 export interface BatchJobBatching {
   /**
-   * Most items of one model run.
+   * Most items of one model run. How many it really is, the same for the whole job, is found at its start with the first items of the input, as the smallest number that is within 5 % of the fastest; a job too short for that takes 32. Models with a leading axis of 1, and models whose results depend on what is beside an item in a batch (dynamic quantisation), run items one by one.
    */
   maxSize: number;
+  /**
+   * For models with free dimensions besides the batch, most elements along them of one model run, over all its items; for token ids of shape [N, L] this is the number of tokens. Only items of equal shape share a run, and nothing is padded; an item that is larger runs alone. No limit when absent.
+   */
+  maxTokens?: number;
   /**
    * A model run that takes longer is given up. It cannot be cancelled, so the worker process restarts, which counts as a crash on the shard; then the items of that run are tried one by one, and one that again takes longer fails with code TimedOut.
    */

@@ -27,7 +27,7 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
     },
     output: { root: claimRoot(output.volume.claimName), path: output.volume.path, overwrite: output.overwrite },
     sharding: { targetBytes: bytesOf(sharding.targetBytes), maxWorkers: workers.max },
-    batching: { maxSize: batching.maxSize, timeoutSeconds: batching.timeoutSeconds },
+    batching: { maxSize: batching.maxSize, timeoutSeconds: batching.timeoutSeconds, ...(batching.maxTokens === undefined ? {} : { maxTokens: batching.maxTokens }) },
   };
 }
 

@@ -142,7 +142,7 @@ describe('what a worker is told', () => {
       input: { format: 'jsonl', root: '/volumes/data', path: 'in.jsonl', additionalPaths: [] },
       output: { root: '/volumes/data', path: 'out', overwrite: false },
       sharding: { targetBytes: 8 * 2 ** 20, maxWorkers: 8 },
-      batching: { maxSize: 32, timeoutSeconds: 300 },
+      batching: { maxSize: 256, timeoutSeconds: 300 },
     });
     expect(workerSpec(aBatchJob().inline('x').build()).input).toEqual({ format: 'jsonl', root: '/input', path: 'input.jsonl', additionalPaths: [] });
   });

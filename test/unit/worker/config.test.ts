@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { readConfig, readEarlyConfig } from '../../../inference-pod/config.ts';
 import { env } from '../../../inference-pod/contract.ts';
@@ -25,17 +26,22 @@ function having(path: string, value: unknown): Record<string, string> {
 
 describe('the configuration', () => {
   test('comes from the environment', () => {
-    expect(readConfig({ ...base, [env.tokenFile]: '/t', [env.syncCa]: 'PEM' })).toMatchObject({
+    expect(readConfig({ ...base, [env.tokenFile]: '/t', [env.syncCa]: 'PEM' }, {})).toMatchObject({
       spec,
       worker: { job: '5f0c', slot: 3, attempt: 2, incarnation: expect.stringMatching(/^[0-9a-f-]{36}$/) as unknown },
       sync: { url: 'https://sync:9443', tokenFile: '/t', ca: 'PEM' },
-      sessions: 2,
+      cpus: 2,
       healthPort: 0,
     });
   });
 
-  test('gives a container of less than one CPU one session', () => {
-    expect(readConfig({ ...base, [env.cpuMillis]: '250' }).sessions).toBe(1);
+  test('takes the whole CPUs of the least limit, and one at least', () => {
+    const [asked, machine] = [(millis: string): Record<string, string> => ({ ...base, [env.cpuMillis]: millis }), availableParallelism()];
+    expect(readConfig(asked('250'), {}).cpus).toBe(1);
+    expect(readConfig(asked('2000'), { cpuMillis: 1_900 }).cpus).toBe(1);
+    expect(readConfig(asked(''), { cpuMillis: 1_000 }).cpus).toBe(1);
+    expect(readConfig(asked(''), {}).cpus).toBe(machine);
+    expect(readConfig(asked('64000'), { memoryBytes: 5 })).toMatchObject({ cpus: Math.min(64, machine), memoryBytes: 5 });
   });
 
   test('falls back to a known log level', () => {
