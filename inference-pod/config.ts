@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
+import { type CgroupLimits, readCgroupLimits } from './cgroup.ts';
 import { env, type WorkerId, type WorkerSpec } from './contract.ts';
 import { FatalError } from './fatal.ts';
 import { pathFault } from './paths.ts';
@@ -9,8 +10,10 @@ export interface Config {
   spec: WorkerSpec;
   worker: WorkerId;
   sync: SyncTarget;
-  /** One per whole CPU of the container's limit. */
-  sessions: number;
+  /** Whole CPUs that the process may use; what is left over of a limit goes to reading, writing and the sync. */
+  cpus: number;
+  /** Memory limit; absent where there is none. */
+  memoryBytes: number | undefined;
   /** 0: no health server. */
   healthPort: number;
 }
@@ -20,6 +23,8 @@ export interface EarlyConfig {
   logLevel: string;
   terminationLog: string | undefined;
 }
+
+const mostMillis = 999_999_999;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -31,7 +36,7 @@ export function readEarlyConfig(environment: Environment = process.env): EarlyCo
 }
 
 /** Throws FatalError SpecInvalid with one sentence: which variable or field, what came, what was expected. */
-export function readConfig(environment: Environment = process.env): Config {
+export function readConfig(environment: Environment = process.env, limits: CgroupLimits = readCgroupLimits()): Config {
   const spec = readSpec(required(environment, env.spec));
   const url = required(environment, env.syncUrl);
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
@@ -48,7 +53,8 @@ export function readConfig(environment: Environment = process.env): Config {
       incarnation: randomUUID(),
     },
     sync: { url, ...(ca === undefined ? {} : { ca }), ...(tokenFile === undefined ? {} : { tokenFile }) },
-    sessions: Math.max(1, Math.floor(wholeNumber(environment, env.cpuMillis, availableParallelism() * 1_000) / 1_000)),
+    cpus: Math.max(1, Math.floor(Math.min(wholeNumber(environment, env.cpuMillis, mostMillis), limits.cpuMillis ?? mostMillis, availableParallelism() * 1_000) / 1_000)),
+    memoryBytes: limits.memoryBytes,
     healthPort: wholeNumber(environment, env.healthPort, 0),
   };
 }
@@ -89,10 +95,10 @@ function readSpec(text: string): WorkerSpec {
       task: model.oneOf('task', ['tensors']),
       accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
     },
-    input: { format: input.oneOf('format', ['jsonl']), root: input.root(), path: input.path() },
+    input: { format: input.oneOf('format', ['jsonl', 'csv']), root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
     output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
-    batching: { maxSize: batching.positive('maxSize') },
+    batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds'), ...batching.positiveIfAny('maxTokens') },
   };
 }
 
@@ -125,10 +131,19 @@ class Fields {
   }
 
   path(): string {
-    const path = this.#value['path'];
-    if (typeof path !== 'string') return this.#refuse('path', 'text');
+    return this.#checkPath('path', this.#value['path']);
+  }
+
+  paths(name: string): string[] {
+    const list = this.#value[name];
+    if (!Array.isArray(list)) return this.#refuse(name, 'a list of paths');
+    return list.map((path: unknown, index) => this.#checkPath(`${name}[${index}]`, path));
+  }
+
+  #checkPath(name: string, path: unknown): string {
+    if (typeof path !== 'string') throw invalid(`${this.#where}.${name} is ${show(path)}, expected text`);
     const fault = pathFault(path);
-    if (fault !== undefined) throw invalid(`${this.#where}.path is ${show(path)}: ${fault}`);
+    if (fault !== undefined) throw invalid(`${this.#where}.${name} is ${show(path)}: ${fault}`);
     return path;
   }
 
@@ -140,6 +155,10 @@ class Fields {
   positive(name: string): number {
     const value = this.#value[name];
     return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : this.#refuse(name, 'a whole number above 0');
+  }
+
+  positiveIfAny<const T extends string>(name: T): { [key in T]?: number } {
+    return (this.#value[name] === undefined ? {} : { [name]: this.positive(name) }) as { [key in T]?: number };
   }
 
   #refuse(name: string, expected: string): never {

@@ -46,12 +46,16 @@ export const env = {
 export interface WorkerSpec {
   job: { uid: string; namespace: string; name: string };
   model: { root: string; path: string; task: 'tensors'; accelerator: 'auto' | 'cuda' | 'cpu' };
-  /** `path` names a file, a folder (all files below it) or a glob; files are taken in ascending byte order of their path. */
-  input: { format: 'jsonl'; root: string; path: string };
+  /**
+   * `path` and then each of `additionalPaths` names a file, a folder (all files below it) or a glob, whose files are
+   * taken in ascending byte order of their path; a file that is named again is not read again. Files may be gzip.
+   */
+  input: { format: 'jsonl' | 'csv'; root: string; path: string; additionalPaths: readonly string[] };
   /** `path` names a folder, made when absent. */
   output: { root: string; path: string; overwrite: boolean };
   sharding: { targetBytes: number; maxWorkers: number };
-  batching: { maxSize: number };
+  /** `maxTokens`: elements along free dimensions, over all items of a run. `timeoutSeconds`: a model run that takes longer costs the process. */
+  batching: { maxSize: number; timeoutSeconds: number; maxTokens?: number };
 }
 
 /** One run of one worker. `incarnation` is random per process, so that a restart in place is seen as such. */
@@ -148,6 +152,19 @@ export const exitCodes = {
   drained: 143,
 } as const;
 
+/** What runs the model. */
+export interface WorkerEngine {
+  provider: 'cpu' | 'cuda';
+  /** Model of the CPU or GPU. */
+  device: string;
+  /** Library and version. */
+  runtime: string;
+  node: string;
+  sessions: number;
+  /** Threads of each session. */
+  threads: number;
+}
+
 export interface WorkerLoad {
   /** Items made durable per second since the process started work, smoothed. */
   itemsPerSecond: number;
@@ -155,6 +172,8 @@ export interface WorkerLoad {
   rssBytes: number;
   /** 'cpu' or 'cuda' once the model is loaded. */
   provider?: string;
+  /** Present once the model is loaded. */
+  engine?: WorkerEngine;
   /** Something the user should know and that is not fatal, e.g. a fallback to CPU. At most 300 characters. */
   warning?: string;
 }

@@ -1,10 +1,11 @@
 import { type HealthServer, serveHealth } from '../kit/http.ts';
 import { counter, createRegistry, gauge } from '../kit/metrics.ts';
-import type { ItemCounts } from './contract.ts';
+import type { ItemCounts, WorkerEngine } from './contract.ts';
 
 /** What the metrics show of a running worker. */
 export interface Vitals {
-  loaded: boolean;
+  /** Once the model is loaded. */
+  engine: WorkerEngine | undefined;
   leases: number;
   itemsPerSecond: number;
   reachable: boolean;
@@ -28,11 +29,22 @@ export async function startHealth(port: number, vitals: () => Vitals): Promise<H
   };
   show('leases', 'Leases that this worker holds.', () => vitals().leases);
   show('items_per_second', 'Items made durable per second, over the last 15 seconds.', () => vitals().itemsPerSecond);
-  show('model_loaded', '1 when the model is loaded.', () => Number(vitals().loaded));
+  show('model_loaded', '1 when the model is loaded.', () => Number(vitals().engine !== undefined));
   show('sync_up', '1 when the last sync was answered.', () => Number(vitals().reachable));
+  gauge(registry, {
+    name: 'millrace_worker_engine_info',
+    help: 'What runs the model, by label; 1 once it is loaded.',
+    labels: ['provider', 'device', 'runtime', 'node'],
+    collect: (metric) => {
+      const { engine } = vitals();
+      if (engine) metric.set({ provider: engine.provider, device: engine.device, runtime: engine.runtime, node: engine.node }, 1);
+    },
+  });
+  show('sessions', 'Sessions of the model, each on a thread of its own.', () => vitals().engine?.sessions ?? 0);
+  show('session_threads', 'Threads of each session.', () => vitals().engine?.threads ?? 0);
   let server: HealthServer | undefined;
   if (port > 0) {
-    const ready = { model: () => (vitals().loaded ? undefined : 'the model is not loaded yet') };
+    const ready = { model: () => (vitals().engine ? undefined : 'the model is not loaded yet') };
     server = await serveHealth({ port, registry, ready });
   }
   return {

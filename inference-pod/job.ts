@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import type { WorkerSpec } from './contract.ts';
 import { errnoOf, FatalError } from './fatal.ts';
-import type { ModelFile } from './model-file.ts';
-import { type Plan, readPlan } from './planning/plan-file.ts';
+import type { ModelFile } from './model/model-file.ts';
+import { type Plan, type PlannedFile, readPlan } from './planning/plan-file.ts';
 import type { UnchangedFiles } from './planning/unchanged.ts';
-import { type Concatenation, concatenate } from './reading/concatenation.ts';
+import { type Concatenation, concatenate, type InputFile } from './reading/concatenation.ts';
 
 /** What all leases of one worker process share: where things are, and what is known of the input. */
 export interface Job {
@@ -19,6 +19,8 @@ export interface Job {
   /** Folder of the plan and the segments. */
   state: string;
   model: ModelFile;
+  /** Items must not share a batch, because their results would depend on each other. */
+  alone: boolean;
   unchanged: UnchangedFiles;
 }
 
@@ -36,7 +38,12 @@ export async function loadPlan(job: Job): Promise<PlannedInput | undefined> {
     if (errnoOf(error) !== 'ENOENT') throw error;
     throw new FatalError('InputNotFound', `input: the input volume is not mounted at ${job.spec.input.root}`);
   });
-  return { plan, input: concatenate(plan.files.map((file) => ({ ...file, real: join(base, file.path) }))) };
+  return { plan, input: concatenate(plan.files.map((file) => inputFile(file, base))) };
+}
+
+function inputFile({ path, size, mtimeMs, unpacked }: PlannedFile, base: string): InputFile {
+  const file = { path, real: join(base, path), size, mtimeMs };
+  return unpacked === undefined ? file : { ...file, size: unpacked, packed: size };
 }
 
 function checkModel({ model, spec }: Job, planned: ModelFile): void {

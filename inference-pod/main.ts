@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { systemClock } from '../kit/clock.ts';
 import { createLog } from '../kit/log.ts';
 import { readConfig, readEarlyConfig } from './config.ts';
+import { RunStuck } from './engine/pool.ts';
 import { exitCodes, type Fatal, fatalExitCodes } from './contract.ts';
 import { FatalError, messageOf } from './fatal.ts';
 import { startHealth } from './health.ts';
@@ -14,6 +15,8 @@ import { openWorkplace } from './workplace.ts';
 const leaveMs = 2_000;
 /** … and this long when the exit code says something to the kubelet, which a kill would hide. */
 const leaveInPeaceMs = 60_000;
+/** Nor can the loading of a model: this long it may take after SIGTERM, well within the grace period. */
+const loadMs = 10_000;
 
 // Before anything loads ONNX Runtime: it would try to send usage data, and complains where it cannot.
 process.env['ORT_DISABLE_TELEMETRY'] = '1';
@@ -21,6 +24,10 @@ process.env['ORT_DISABLE_TELEMETRY'] = '1';
 const early = readEarlyConfig();
 const log = createLog('millrace-worker', early.logLevel);
 let opened: Workplace | undefined;
+/** A run did not return: no use in waiting for it. */
+let stuck = false;
+/** The loading of the model, from its beginning on. */
+let loading: Promise<Workplace> | undefined;
 
 try {
   process.exitCode = await work();
@@ -30,17 +37,19 @@ try {
     tellFatal({ code: error.code, message: error.message });
   } else {
     process.exitCode = exitCodes.crashed;
-    log.error({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'unexpected error');
+    stuck = error instanceof RunStuck;
+    log.error({ error: error instanceof Error ? (stuck ? error.message : (error.stack ?? error.message)) : String(error) }, stuck ? 'model run stuck' : 'unexpected error');
   }
 }
 await leave();
 
 async function work(): Promise<number> {
   const config = readConfig();
-  const { spec, worker, sessions } = config;
-  log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, sessions }, 'worker started');
+  const { spec, worker, cpus, memoryBytes } = config;
+  log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, cpus }, 'worker started');
   const crash = Promise.withResolvers<never>();
-  const workplace = openWorkplace({ spec, owner: worker.incarnation, sessions, log, onCrash: crash.reject });
+  const workplace = openWorkplace({ spec, owner: worker.incarnation, cpus, memoryBytes, log, onCrash: crash.reject });
+  loading = workplace;
   workplace.then(
     (ready) => {
       opened = ready;
@@ -50,7 +59,6 @@ async function work(): Promise<number> {
   const client = new SyncClient(config.sync);
   const runner = new Runner({
     worker,
-    sessions,
     client,
     workplace,
     clock: systemClock,
@@ -58,7 +66,7 @@ async function work(): Promise<number> {
     onDurable: (items) => health.countItems(items),
   });
   const health = await startHealth(config.healthPort, () => ({
-    loaded: opened !== undefined,
+    engine: opened?.engine,
     leases: runner.leases,
     itemsPerSecond: runner.itemsPerSecond,
     reachable: runner.reachable,
@@ -89,10 +97,20 @@ function tellFatal(fatal: Fatal): void {
 }
 
 async function leave(): Promise<never> {
-  const idle = opened === undefined || (await opened.pool.close(process.exitCode === exitCodes.drained ? leaveMs : leaveInPeaceMs));
-  log.info({ exitCode: process.exitCode }, 'worker ended');
+  const idle = await outOfRuntime(process.exitCode === exitCodes.drained || stuck ? leaveMs : leaveInPeaceMs);
+  log.info({ exitCode: process.exitCode, ...(idle ? {} : { killed: 'the model still runs or loads' }) }, 'worker ended');
   if (idle) process.exit();
   // All that is done is durable. SIGKILL, since leaving a run any other way is an abort with a core dump.
   process.kill(process.pid, 'SIGKILL');
-  return await new Promise<never>(() => undefined);
+  // The first process of a container is immune to signals from within, not to a fault of its own.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  process.abort();
+}
+
+/** True when no thread is inside ONNX Runtime any more, where `process.exit` would abort. */
+async function outOfRuntime(withinMs: number): Promise<boolean> {
+  const late = Symbol('late');
+  const loaded = await Promise.race([loading?.catch(() => undefined), new Promise<typeof late>((resolve) => setTimeout(() => resolve(late), loadMs).unref())]);
+  if (loaded === late) return false;
+  return loaded === undefined || (await loaded.pool.close(withinMs));
 }

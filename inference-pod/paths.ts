@@ -7,6 +7,7 @@ export class PathEscapes extends Error {}
 /** Why `path` is not a plain relative path, or undefined when it is one. '' and '.' name the root itself. */
 export function pathFault(path: string): string | undefined {
   if (path.includes('\0')) return 'it holds a NUL character';
+  if (path.includes('\\')) return 'it holds a backslash, expected "/" between folders';
   if (path.startsWith('/')) return 'it is absolute, expected a path relative to the volume';
   if (path.split('/').includes('..')) return 'it holds "..", expected a path inside the volume';
   return undefined;

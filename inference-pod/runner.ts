@@ -12,11 +12,12 @@ import {
   PROTOCOL,
   type SyncRequest,
   type SyncResponse,
+  type WorkerEngine,
   type WorkerId,
   type WorkerLoad,
 } from './contract.ts';
-import type { OpenedPool } from './engine/open-pool.ts';
-import { FatalError } from './fatal.ts';
+import { RunStuck, type SessionPool } from './engine/pool.ts';
+import { FatalError, shorten } from './fatal.ts';
 import { finishJob } from './finishing/finish.ts';
 import { Gate } from './gate.ts';
 import type { Job } from './job.ts';
@@ -34,13 +35,18 @@ const stopMs = 2_000;
 const lastSyncMs = 3_000;
 
 /** What leases need and what takes a while: the output folder and the loaded model. */
-export interface Workplace extends OpenedPool {
+export interface Workplace {
   job: Job;
+  pool: SessionPool;
+  engine: WorkerEngine;
+  /** What the user should know. */
+  warnings: string[];
+  /** Memory that the process may have; absent: no limit. */
+  memoryBytes: number | undefined;
 }
 
 export interface RunnerOptions {
   worker: WorkerId;
-  sessions: number;
   client: SyncClient;
   /** Rejects with FatalError. */
   workplace: Promise<Workplace>;
@@ -70,6 +76,7 @@ export class Runner {
   #ranks = 0;
   #draining = false;
   #fatal: Fatal | undefined;
+  #stuck: string | undefined;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -110,7 +117,7 @@ export class Runner {
       for (const held of this.#held.values()) this.#stop(held);
       this.#over.abort();
       await looping;
-      if (this.#fatal !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
+      if (this.#fatal !== undefined || this.#stuck !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
     }
   }
 
@@ -139,7 +146,7 @@ export class Runner {
       worker: this.#options.worker,
       draining: this.#draining,
       // One more than can be worked on, so that no session waits for the next shard.
-      capacity: this.#draining ? 0 : (this.#ready?.pool.size ?? this.#options.sessions) + 1,
+      capacity: this.#draining ? 0 : (this.#ready?.pool.size ?? 1) + 1,
       leases: [...this.#held.values()].map((held) => this.#report(held)),
       ...(this.#fatal === undefined ? {} : { fatal: this.#fatal }),
       load: this.#load(),
@@ -154,13 +161,13 @@ export class Runner {
 
   #load(): WorkerLoad {
     const { user, system } = process.cpuUsage();
-    const warning = this.#ready?.warning;
+    const warning = this.#stuck ?? shorten(this.#ready?.warnings.join('; ') ?? '', 300);
     return {
       itemsPerSecond: this.itemsPerSecond,
       cpuSeconds: (user + system) / 1e6,
       rssBytes: process.memoryUsage.rss(),
-      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider }),
-      ...(warning === undefined ? {} : { warning }),
+      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider, engine: this.#ready.engine }),
+      ...(warning === '' ? {} : { warning }),
     };
   }
 
@@ -201,10 +208,11 @@ export class Runner {
     if (!held.over) this.#options.log.info({ lease: leaseKey(held.lease), state, ...items }, 'lease ended');
   }
 
-  #taskOf(lease: Lease, { job, pool }: Workplace): LeaseTask {
+  #taskOf(lease: Lease, workplace: Workplace): LeaseTask {
+    const { job, pool } = workplace;
     const { clock } = this.#options;
     const onNews = (): void => this.#loop.news();
-    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(job, signal) }), onNews);
+    if (lease.kind === 'plan') return oneGo(lease, async (signal) => ({ plan: await planInput(workplace, signal) }), onNews);
     if (lease.kind === 'finish') {
       return oneGo(lease, async (signal) => ({ finish: await finishJob(job, lease.generations, signal) }), onNews);
     }
@@ -222,6 +230,7 @@ export class Runner {
 
   #fail(error: unknown): void {
     if (!(error instanceof FatalError)) {
+      if (error instanceof RunStuck) this.#stuck = shorten(error.message, 300);
       this.#ending.reject(error);
       return;
     }

@@ -1,12 +1,13 @@
 import type { Clock } from '../kit/clock.ts';
 import { type ItemCounts, type Lease, type LeaseReport, timing } from './contract.ts';
-import { PoolStopped, type Sessions } from './engine/pool.ts';
+import { PoolStopped, RunStuck, type Sessions } from './engine/pool.ts';
 import { errnoOf } from './fatal.ts';
 import { findManifest } from './finishing/manifest.ts';
 import type { Gate } from './gate.ts';
 import { type Job, loadPlan, type PlannedInput } from './job.ts';
 import { whileWriting } from './output-folder.ts';
 import type { ShardRange } from './planning/cut.ts';
+import { tokensOf } from './planning/measure-batch.ts';
 import type { Plan } from './planning/plan-file.ts';
 import { ChunkQueue } from './reading/chunk-queue.ts';
 import type { ChunkSize } from './reading/chunk-size.ts';
@@ -14,8 +15,10 @@ import { type Concatenation, fileAt } from './reading/concatenation.ts';
 import { groupLimits, readChunk } from './reading/groups.ts';
 import { maxLineBytes } from './reading/limits.ts';
 import { LineReader, type Position } from './reading/lines.ts';
+import type { Suspects } from './reading/suspects.ts';
 import { OpenSegment } from './segments/open-segment.ts';
 import type { Footer } from './segments/segment.ts';
+import { readStuckRuns, storeStuckRun } from './segments/stuck-runs.ts';
 import { followChain, openShardFolder, type ShardFolder, shardFolder, storeSegment } from './segments/store.ts';
 
 /** A segment is closed before its time when its results take this much memory. */
@@ -55,6 +58,7 @@ export class ShardRun {
   #items: ItemCounts = { succeeded: 0, failed: 0 };
   #bytes = { done: 0, total: 0 };
   #firstError: string | undefined;
+  #suspects: Suspects = [];
 
   /** Among the runs of one process the lowest `rank` gets the sessions first. */
   constructor(lease: Extract<Lease, { kind: 'shard' }>, rank: number, deps: ShardDeps) {
@@ -113,8 +117,17 @@ export class ShardRun {
     this.#bytes.total = range.end - range.start;
     let at: Position = { offset: range.start, line: range.line };
     for (const footer of await followChain(place, range)) at = this.#count(footer);
+    this.#suspects = await readStuckRuns(place);
     this.#deps.onNews();
-    for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned.input, range, place, at));
+    try {
+      for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned, range, place, at));
+    } catch (error) {
+      if (error instanceof RunStuck) {
+        const at = ({ file, offset }: RunStuck['first']): number => globalOffset(planned.input, file, offset);
+        await storeStuckRun(place, { first: at(error.first), last: at(error.last) }, job.owner);
+      }
+      throw error;
+    }
     return at.offset >= range.end;
   }
 
@@ -131,11 +144,11 @@ export class ShardRun {
   }
 
   /** Works from `from` until the shard ends, the run is to end, or a stored segment makes it rewind; where it got to. */
-  async #stretch(input: Concatenation, range: ShardRange, place: ShardFolder, from: Position): Promise<Stretch> {
-    const reader = new LineReader(input, from, range.end, maxLineBytes);
+  async #stretch(planned: PlannedInput, range: ShardRange, place: ShardFolder, from: Position): Promise<Stretch> {
+    const reader = new LineReader(planned.input, from, range.end, maxLineBytes, this.#deps.job.spec.input.format);
     const over = new AbortController();
     const queue = new ChunkQueue(this.#deps.pool.depth * 2);
-    const producing = this.#produce(reader, input, queue, AbortSignal.any([over.signal, this.#drained.signal]));
+    const producing = this.#produce(reader, planned, queue, AbortSignal.any([over.signal, this.#drained.signal]));
     try {
       return await this.#consume(queue, place, from);
     } finally {
@@ -146,9 +159,10 @@ export class ShardRun {
     }
   }
 
-  async #produce(reader: LineReader, input: Concatenation, queue: ChunkQueue, signal: AbortSignal): Promise<void> {
+  async #produce(reader: LineReader, { input, plan }: PlannedInput, queue: ChunkQueue, signal: AbortSignal): Promise<void> {
     const { pool, gate, chunkSize, job } = this.#deps;
-    const limits = groupLimits(pool.signature, job.spec.batching.maxSize);
+    const limits = groupLimits(pool.signature, plan.batch);
+    const batch = { items: plan.batch.size, tokens: tokensOf(job) };
     try {
       for (;;) {
         await gate.passed(signal);
@@ -156,7 +170,7 @@ export class ShardRun {
         const slot = await pool.acquire(this.#rank, signal);
         let sent = false;
         try {
-          const cut = await readChunk(reader, input, limits, chunkSize.target);
+          const cut = await readChunk(reader, input, limits, chunkSize.target, batch, this.#suspects);
           if (signal.aborted) return;
           if (cut === undefined) {
             queue.end(reader.position);
@@ -212,6 +226,10 @@ export class ShardRun {
     this.#firstError ??= footer.firstError;
     return { offset: footer.end, line: footer.line };
   }
+}
+
+function globalOffset({ files, starts }: Concatenation, path: string, offset: number): number {
+  return (starts[files.findIndex((file) => file.path === path)] as number) + offset;
 }
 
 function filesOf({ plan, input }: PlannedInput, { start, end }: ShardRange): Plan['files'] {

@@ -1,8 +1,11 @@
 import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import { files, type WorkerSpec } from './contract.ts';
+import { describeEngine } from './engine/describe.ts';
 import { openPool } from './engine/open-pool.ts';
-import { findModel } from './model-file.ts';
+import { poolSize } from './engine/pool-size.ts';
+import { companionWarning } from './model/companions.ts';
+import { checkModelUnchanged, findModel } from './model/model-file.ts';
 import { openOutputFolder } from './output-folder.ts';
 import { UnchangedFiles } from './planning/unchanged.ts';
 import type { Workplace } from './runner.ts';
@@ -10,18 +13,28 @@ import type { Workplace } from './runner.ts';
 export interface WorkplaceOptions {
   spec: WorkerSpec;
   owner: string;
-  sessions: number;
+  cpus: number;
+  memoryBytes: number | undefined;
   log: Log;
   onCrash: (error: Error) => void;
 }
 
 /** Finds and loads the model, and opens the output folder. Throws FatalError. */
-export async function openWorkplace({ spec, owner, sessions, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
-  const { real, ...model } = await findModel(spec.model.root, spec.model.path);
+export async function openWorkplace({ spec, owner, cpus, memoryBytes, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
+  const model = await findModel(spec.model.root, spec.model.path);
   const output = await openOutputFolder(spec.output.root, spec.output.path);
-  const opened = await openPool({ model: spec.model, file: real, maxSize: spec.batching.maxSize, sessions, onCrash });
+  const { timeoutSeconds } = spec.batching;
+  const poolWanted = poolSize({ cpus, modelBytes: model.size, memoryBytes });
+  const opened = await openPool({ model: spec.model, file: model.real, format: spec.input.format, size: poolWanted, runLimitMs: timeoutSeconds * 1_000, onCrash });
+  await checkModelUnchanged(model, spec.model.path);
   if (opened.warning !== undefined) log.warn({ reason: opened.warning }, 'no GPU');
-  log.info({ provider: opened.pool.provider, sessions: opened.pool.size, bytes: model.size }, 'model loaded');
+  const companions = companionWarning(model.operators);
+  if (companions !== undefined) log.warn({ reason: companions }, 'no batches');
+  const engine = describeEngine(opened.pool);
+  log.info({ ...engine, bytes: model.size }, 'model loaded');
+  const warnings = [opened.warning, companions].filter((warning) => warning !== undefined);
   const unchanged = new UnchangedFiles(spec.input.root);
-  return { ...opened, job: { spec, owner, log, output, state: join(output, files.state(spec.job.uid)), model, unchanged } };
+  const { size, sha256 } = model;
+  const alone = companions !== undefined;
+  return { pool: opened.pool, engine, warnings, memoryBytes, job: { spec, owner, log, output, state: join(output, files.state(spec.job.uid)), model: { size, sha256 }, alone, unchanged } };
 }

@@ -1,6 +1,7 @@
 import { messageOf, shorten } from '../fatal.ts';
 import { allocate, copyElements, type Elements } from './dtypes.ts';
-import { formatResult, type Origin, type Output } from './format.ts';
+import type { BatchLimits, Place } from '../reading/chunk.ts';
+import { formatResult, type Output } from './format.ts';
 import { ItemError } from './item-error.ts';
 import type { Item } from './items.ts';
 import type { Signature } from './signature.ts';
@@ -12,22 +13,32 @@ export interface Feed {
 }
 
 /** Runs one batch: one feed per input of the signature, one answer per output, both with the batch axis. */
-export type Run = (feeds: readonly Feed[]) => Promise<Feed[]>;
+export type Run = (feeds: readonly Feed[], batch: readonly Entry[]) => Promise<Feed[]>;
 
 /** An item and where it came from; `slot` is its place in the answer. */
 export interface Entry {
   slot: number;
   item: Item;
-  origin: Origin;
+  origin: Place;
+  /** Shares no batch with others. */
+  alone?: boolean;
 }
 
-/** A run of items of equal shape, at most `maxSize`, in order. The same entries always make the same batches. */
-export function batchesOf(entries: readonly Entry[], signature: Signature, maxSize: number): Entry[][] {
-  const limit = signature.batched ? maxSize : 1;
+/**
+ * Runs of items of equal shape within `limits`, in order: nothing is padded, so that no result knows of its companions.
+ * The same entries always make the same batches. An item that is larger than the limits runs alone.
+ */
+export function batchesOf(entries: readonly Entry[], signature: Signature, limits: BatchLimits): Entry[][] {
+  const most = signature.batched ? limits.items : 1;
   const open = new Map<string, Entry[]>();
   const batches: Entry[][] = [];
   for (const entry of entries) {
+    if (entry.alone) {
+      batches.push([entry]);
+      continue;
+    }
     const shape = signature.uniform ? '' : entry.item.rows.map(({ dims }) => dims.join('x')).join(' ');
+    const limit = signature.uniform ? most : Math.min(most, Math.floor(limits.tokens / tokensOf(entry.item, signature)));
     let batch = open.get(shape);
     if (batch === undefined || batch.length >= limit) {
       batch = [];
@@ -39,33 +50,56 @@ export function batchesOf(entries: readonly Entry[], signature: Signature, maxSi
   return batches;
 }
 
+/** Elements of the item along the free dimensions of the input that has the most of them. */
+function tokensOf({ rows }: Item, { inputs }: Signature): number {
+  return Math.max(1, ...inputs.map(({ shape }, input) => sizeOf((rows[input]?.dims ?? []).filter((_, axis) => shape[axis] === null))));
+}
+
+/** How many items a session takes at once, less after it ran out of memory. */
+export interface Capacity {
+  items: number;
+}
+
+/** ONNX Runtime's arena and CUDA, and the allocator of C++. */
+const outOfMemory = /failed to allocate memory|bad_alloc|out of memory|OUT_OF_MEMORY/i;
+
 /**
  * Runs one batch and hands each entry's result line, or the ItemError that it failed with, to `settle`. A batch that
- * the model refuses is halved until the items that cause it are found, so that the others get their results.
+ * the model refuses, or that does not fit the memory, is halved until the items that cause it are found, so that the others get their results.
  */
 export async function runBatch(
   batch: readonly Entry[],
   signature: Signature,
   run: Run,
+  capacity: Capacity,
   settle: (entry: Entry, outcome: string | ItemError) => void,
 ): Promise<void> {
   const fail = (entry: Entry, error: ItemError): void => {
     if (entry.item.id !== undefined) error.id = entry.item.id;
     settle(entry, error);
   };
+  if (batch.length > capacity.items) {
+    // Which may shrink on the way.
+    const size = capacity.items;
+    for (let first = 0; first < batch.length; first += size) await runBatch(batch.slice(first, first + size), signature, run, capacity, settle);
+    return;
+  }
   let outputs: Output[];
   try {
-    outputs = split(await run(feedsOf(batch, signature)), batch.length, signature);
+    outputs = split(await run(feedsOf(batch, signature), batch), batch.length, signature);
   } catch (error) {
     if (error instanceof RunStopped) throw error;
     const [only] = batch;
+    const message = messageOf(error);
     if (batch.length === 1 && only !== undefined) {
-      fail(only, new ItemError('InferenceFailed', shorten(`the model refused the item: ${messageOf(error)}`, 500)));
+      const what = outOfMemory.test(message) ? 'there is not enough memory for the item, even alone' : 'the model refused the item';
+      fail(only, new ItemError('InferenceFailed', shorten(`${what}: ${message}`, 500)));
       return;
     }
     const middle = batch.length >> 1;
-    await runBatch(batch.slice(0, middle), signature, run, settle);
-    await runBatch(batch.slice(middle), signature, run, settle);
+    if (outOfMemory.test(message)) capacity.items = Math.min(capacity.items, middle);
+    await runBatch(batch.slice(0, middle), signature, run, capacity, settle);
+    await runBatch(batch.slice(middle), signature, run, capacity, settle);
     return;
   }
   batch.forEach((entry, row) => {

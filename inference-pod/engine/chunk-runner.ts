@@ -1,36 +1,69 @@
 import { isUtf8 } from 'node:buffer';
 import { maxLineBytes } from '../reading/limits.ts';
 import { shorten } from '../fatal.ts';
-import type { Chunk, ChunkResult } from '../reading/chunk.ts';
-import { batchesOf, type Entry, type Run, runBatch } from './batch.ts';
-import { formatError, type Origin } from './format.ts';
+import { type Chunk, type ChunkResult, placeOf, placeText } from '../reading/chunk.ts';
+import type { Format } from '../reading/record-end.ts';
+import { suspicion } from '../reading/suspects.ts';
+import { batchesOf, type Capacity, type Entry, type Run, runBatch } from './batch.ts';
+import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
-import { parseItem } from './items.ts';
+import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
+import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
 /** Lines in, result and error lines out, both in the order of the input. Pure apart from `run`. */
-export async function runChunk(chunk: Chunk, signature: Signature, maxSize: number, run: Run): Promise<Omit<ChunkResult, 'elapsedMs'>> {
+export async function runChunk(
+  chunk: Chunk,
+  signature: Signature,
+  run: Run,
+  format: Format = 'jsonl',
+  capacity: Capacity = { items: Number.POSITIVE_INFINITY },
+): Promise<Omit<ChunkResult, 'elapsedMs' | 'costMs'>> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
+  const parse = parserOf(chunk, signature, format);
   let first = 0;
   for (const end of chunk.groups) {
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        entries.push({ slot, item: parseItem(lineOf(chunk, whole, slot), signature), origin: originOf(chunk, slot) });
+        const item = parse(lineOf(chunk, whole, slot), slot);
+        const suspected = chunk.suspicion[slot] as number;
+        if (suspected === suspicion.culprit) throw timedOut(item.id);
+        entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
       } catch (error) {
         if (!(error instanceof ItemError)) throw error;
         outcomes[slot] = error;
       }
     }
-    for (const batch of batchesOf(entries, signature, maxSize)) {
-      await runBatch(batch, signature, run, ({ slot }, outcome) => {
+    for (const batch of batchesOf(entries, signature, chunk.batch)) {
+      await runBatch(batch, signature, run, capacity, ({ slot }, outcome) => {
         outcomes[slot] = outcome;
       });
     }
     first = end;
   }
   return join(chunk, outcomes);
+}
+
+function parserOf({ file, headers }: Chunk, signature: Signature, format: Format): (line: string, slot: number) => Item {
+  if (format === 'jsonl') return (line) => parseItem(line, signature);
+  const layouts = new Map<number, Layout>();
+  return (line, slot) => {
+    const index = file[slot] as number;
+    let layout = layouts.get(index);
+    if (layout === undefined) {
+      layout = layoutOf(headers[index] as string, signature);
+      layouts.set(index, layout);
+    }
+    return readCsvItem(line, layout, signature);
+  };
+}
+
+function timedOut(id: string | undefined): ItemError {
+  const error = new ItemError('TimedOut', 'the model did not return within spec.batching.timeoutSeconds when it ran this item alone');
+  if (id !== undefined) error.id = id;
+  return error;
 }
 
 function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
@@ -41,11 +74,7 @@ function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
   return line.toString('utf8');
 }
 
-function originOf({ file, files, lines, offsets }: Chunk, slot: number): Origin {
-  return { file: files[file[slot] as number] as string, line: lines[slot] as number, offset: offsets[slot] as number };
-}
-
-function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs'> {
+function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs' | 'costMs'> {
   const results: string[] = [];
   const errors: string[] = [];
   let firstError: string | undefined;
@@ -54,10 +83,9 @@ function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<Chu
       results.push(outcome);
       return;
     }
-    const origin = originOf(chunk, slot);
-    errors.push(formatError(outcome, origin));
-    const place = origin.line > 0 ? `${origin.file}:${origin.line}` : `${origin.file} at byte ${origin.offset}`;
-    firstError ??= shorten(`${place}: ${outcome.code}: ${outcome.message}`, 300);
+    const place = placeOf(chunk, slot);
+    errors.push(formatError(outcome, place));
+    firstError ??= shorten(`${placeText(place)}: ${outcome.code}: ${outcome.message}`, 300);
   });
   return {
     results: encode(results),

@@ -1,3 +1,5 @@
+import type { Place } from '../reading/chunk.ts';
+import { maxResultBytes } from '../reading/limits.ts';
 import { type Elements, traits } from './dtypes.ts';
 import { ItemError } from './item-error.ts';
 import { formatFloat16, formatFloat32, formatFloat64 } from './numbers.ts';
@@ -11,34 +13,39 @@ export interface Output {
   data: Elements;
 }
 
-/** Where an item came from, for items without an id and for error lines. `line` is 0 where it is not known. */
-export interface Origin {
-  file: string;
-  line: number;
-  offset: number;
-}
-
 /**
  * `{"id": …, "outputs": {name: nested values}}` and a line end. An item without an id is named by `file` and `line`
- * (`offset` where the line is not known). Throws ItemError for NaN and infinities, which JSON cannot carry.
+ * (`offset` where the line is not known). Throws ItemError for NaN and infinities, which JSON cannot carry, and for
+ * what is larger than `maxResultBytes`.
  */
-export function formatResult(id: string | undefined, origin: Origin, outputs: readonly Output[], row: number): string {
+export function formatResult(id: string | undefined, origin: Place, outputs: readonly Output[], row: number): string {
   const head = id === undefined ? formatOrigin(origin, origin.line === 0) : `"id":${id}`;
+  for (const { port, dims } of outputs) {
+    // The least that an element takes is a digit and a comma.
+    if (sizeOf(dims) * 2 > maxResultBytes) throw tooLarge(`outputs.${port.name}: the model gave ${port.dtype} [${dims.join(',')}]`);
+  }
   const values = outputs.map(({ port, dims, data }) => {
     const size = sizeOf(dims);
     const text = formatNested(formatterOf(port, data), dims, 0, row * size);
     return `${JSON.stringify(port.name)}:${text}`;
   });
-  return `{${head},"outputs":{${values.join(',')}}}\n`;
+  const line = `{${head},"outputs":{${values.join(',')}}}\n`;
+  // Characters, so that text beyond ASCII may take up to three times as much.
+  if (line.length > maxResultBytes) throw tooLarge(`the outputs take ${line.length} characters`);
+  return line;
+}
+
+function tooLarge(what: string): ItemError {
+  return new ItemError('OutputTooLarge', `${what}, the limit of a result is ${maxResultBytes} bytes; have the model give less, such as the best k`);
 }
 
 /** `{"id": …, "file": …, "line": …, "offset": …, "code": …, "message": …}` and a line end. */
-export function formatError(error: ItemError, origin: Origin): string {
+export function formatError(error: ItemError, origin: Place): string {
   const id = error.id === undefined ? '' : `"id":${error.id},`;
   return `{${id}${formatOrigin(origin, true)},"code":"${error.code}","message":${JSON.stringify(error.message)}}\n`;
 }
 
-function formatOrigin({ file, line, offset }: Origin, withOffset: boolean): string {
+function formatOrigin({ file, line, offset }: Place, withOffset: boolean): string {
   const parts = [`"file":${JSON.stringify(file)}`];
   if (line > 0) parts.push(`"line":${line}`);
   if (withOffset) parts.push(`"offset":${offset}`);

@@ -1,9 +1,12 @@
 export type ItemErrorCode =
   | 'InvalidJson'
+  | 'InvalidCsv'
   | 'InvalidUtf8'
   | 'InvalidItem'
   | 'LineTooLong'
   | 'NonFiniteOutput'
+  | 'OutputTooLarge'
+  | 'TimedOut'
   | 'InferenceFailed';
 
 /** One item cannot be done; the others go on. `id` is the item's id as JSON text, where it is known. */

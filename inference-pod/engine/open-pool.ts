@@ -3,15 +3,18 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { WorkerSpec } from '../contract.ts';
 import { FatalError, messageOf, shorten } from '../fatal.ts';
+import type { Format } from '../reading/record-end.ts';
 import { SessionPool, SessionRefused } from './pool.ts';
+import type { PoolSize } from './pool-size.ts';
 import type { Provider } from './session.ts';
 
 export interface OpenPoolOptions {
   model: WorkerSpec['model'];
   /** Real path of the model file. */
   file: string;
-  maxSize: number;
-  sessions: number;
+  format: Format;
+  size: PoolSize;
+  runLimitMs: number;
   onCrash: (error: Error) => void;
 }
 
@@ -54,9 +57,10 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, maxSize, sessions, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
-  // One GPU takes one session; more would only divide its memory.
-  return await SessionPool.open({ model: file, provider, maxSize, sessions: provider === 'cuda' ? 1 : sessions }, onCrash);
+async function open({ file, format, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+  // One GPU takes one session; more would only divide its memory. Its CPU threads run what CUDA cannot.
+  const { sessions, threads } = provider === 'cuda' ? { sessions: 1, threads: size.sessions * size.threads } : size;
+  return await SessionPool.open({ model: file, provider, format, sessions, threads, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */

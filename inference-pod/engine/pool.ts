@@ -1,5 +1,7 @@
 import { Worker } from 'node:worker_threads';
-import { type Chunk, type ChunkResult, transfersOf } from '../reading/chunk.ts';
+import { type Chunk, type ChunkResult, type Place, placeOf, placeText, transfersOf } from '../reading/chunk.ts';
+import type { Format } from '../reading/record-end.ts';
+import { RunMarks, RunWatch } from './run-marks.ts';
 import type { Provider } from './session.ts';
 import type { FromSession, SessionOptions, ToSession } from './session-worker.ts';
 import type { Signature } from './signature.ts';
@@ -10,17 +12,38 @@ export class SessionRefused extends Error {}
 /** The pool was stopped before this chunk was done. */
 export class PoolStopped extends Error {}
 
+/** A run that cannot be cancelled did not return in time: its process must end, and says so with this. */
+export class RunStuck extends Error {
+  readonly first: Place;
+  readonly last: Place;
+
+  constructor(first: Place, last: Place, items: number, seconds: number) {
+    const what = items === 1 ? `a model run of one item (${placeText(first)})` : `a model run of ${items} items (${placeText(first)} to ${placeText(last)})`;
+    super(`${what} did not return within ${seconds} s (spec.batching.timeoutSeconds); the worker process restarts and ${items === 1 ? 'gives the item up' : 'runs them one by one'}`);
+    this.first = first;
+    this.last = last;
+  }
+}
+
+/** How often runs are looked at that may take too long. */
+const watchMs = 500;
+/** Time for the one who waits for the chunk to take note. */
+const orphanMs = 10_000;
+
 /** Chunks that a session holds at once: one in work and one waiting, so that it never idles. */
 const queued = 2;
 
 interface Pending {
+  chunk: Chunk;
   resolve: (result: ChunkResult) => void;
   reject: (error: Error) => void;
 }
 
 interface Thread {
   worker: Worker;
+  /** In the order in which they are run. */
   pending: Map<number, Pending>;
+  watch: RunWatch;
   exited: Promise<void>;
 }
 
@@ -43,33 +66,43 @@ export interface Sessions {
 export class SessionPool implements Sessions {
   readonly signature: Signature;
   readonly provider: Provider;
+  /** Threads of each session. */
+  readonly threads: number;
   readonly #threads: readonly Thread[];
   readonly #stop: SharedArrayBuffer;
   readonly #free: Thread[];
   readonly #waiting: { rank: number; take: (thread: Thread) => void; fail: (error: Error) => void }[] = [];
+  readonly #runLimitMs: number;
+  readonly #onCrash: (error: Error) => void;
+  readonly #watching: NodeJS.Timeout;
   #nextId = 0;
   #closed = false;
 
-  private constructor(threads: Thread[], signature: Signature, provider: Provider, stop: SharedArrayBuffer) {
+  private constructor(threads: Thread[], signature: Signature, provider: Provider, sessionThreads: number, stop: SharedArrayBuffer, runLimitMs: number, onCrash: (error: Error) => void) {
     this.#threads = threads;
     this.signature = signature;
     this.provider = provider;
+    this.threads = sessionThreads;
     this.#stop = stop;
+    this.#runLimitMs = runLimitMs;
+    this.#onCrash = onCrash;
+    this.#watching = setInterval(() => this.#watch(), watchMs).unref();
     this.#free = Array.from({ length: queued }, () => threads).flat();
   }
 
   /** Throws SessionRefused. `onCrash` is called once when a thread ends by itself. */
   static async open(
-    options: { model: string; provider: Provider; maxSize: number; sessions: number },
+    options: { model: string; provider: Provider; format: Format; sessions: number; threads: number; runLimitMs: number },
     onCrash: (error: Error) => void,
   ): Promise<SessionPool> {
     const stop = new SharedArrayBuffer(4);
-    const data: SessionOptions = { model: options.model, provider: options.provider, maxSize: options.maxSize, stop };
+    const { runLimitMs } = options;
+    const data = { model: options.model, provider: options.provider, threads: options.threads, format: options.format, stop };
     // The first alone: a model that cannot be loaded is refused once, and others of its size fit only after it.
-    const first = await startThread(data, onCrash);
-    const others = await Promise.all(Array.from({ length: options.sessions - 1 }, () => startThread(data, onCrash)));
+    const first = await startThread(data, runLimitMs, onCrash);
+    const others = await Promise.all(Array.from({ length: options.sessions - 1 }, () => startThread(data, runLimitMs, onCrash)));
     const threads = [first, ...others].map(({ thread }) => thread);
-    return new SessionPool(threads, first.signature, options.provider, stop);
+    return new SessionPool(threads, first.signature, options.provider, options.threads, stop, runLimitMs, onCrash);
   }
 
   get size(): number {
@@ -97,9 +130,24 @@ export class SessionPool implements Sessions {
     for (const { fail } of this.#waiting.splice(0)) fail(new PoolStopped('the pool was stopped'));
   }
 
+  #watch(): void {
+    for (const { pending, watch } of this.#threads) {
+      const mark = watch.overdue(performance.now());
+      const [head] = pending.values();
+      if (mark === undefined || head === undefined) continue;
+      clearInterval(this.#watching);
+      const stuck = new RunStuck(placeOf(head.chunk, mark.first), placeOf(head.chunk, mark.last), mark.items, this.#runLimitMs / 1_000);
+      head.reject(stuck);
+      // When nobody waits for that chunk any more, the thread is lost all the same.
+      setTimeout(() => this.#onCrash(stuck), orphanMs).unref();
+      return;
+    }
+  }
+
   /** Resolves true when all threads have left, false when one is still in a run after `withinMs`. */
   async close(withinMs: number): Promise<boolean> {
     this.stop();
+    clearInterval(this.#watching);
     for (const { worker } of this.#threads) worker.postMessage({ kind: 'close' } satisfies ToSession);
     const gone = Promise.all(this.#threads.map(({ exited }) => exited)).then(() => true);
     const late = Promise.withResolvers<boolean>();
@@ -148,7 +196,7 @@ export class SessionPool implements Sessions {
       run: async (chunk) => {
         const id = this.#nextId++;
         const { promise, resolve, reject } = Promise.withResolvers<ChunkResult>();
-        thread.pending.set(id, { resolve, reject });
+        thread.pending.set(id, { chunk, resolve, reject });
         thread.worker.postMessage({ kind: 'run', id, chunk } satisfies ToSession, transfersOf(chunk));
         try {
           return await promise;
@@ -160,7 +208,13 @@ export class SessionPool implements Sessions {
   }
 }
 
-async function startThread(workerData: SessionOptions, onCrash: (error: Error) => void): Promise<{ thread: Thread; signature: Signature }> {
+async function startThread(
+  options: Omit<SessionOptions, 'marks'>,
+  runLimitMs: number,
+  onCrash: (error: Error) => void,
+): Promise<{ thread: Thread; signature: Signature }> {
+  const marks = new RunMarks();
+  const workerData: SessionOptions = { ...options, marks: marks.memory };
   const worker = new Worker(new URL('./session-worker.ts', import.meta.url), { workerData, resourceLimits: { maxYoungGenerationSizeMb: 12 } });
   const ready = Promise.withResolvers<Signature>();
   const exited = Promise.withResolvers<void>();
@@ -193,5 +247,5 @@ async function startThread(workerData: SessionOptions, onCrash: (error: Error) =
     exited.resolve();
   });
   const signature = await ready.promise;
-  return { thread: { worker, pending, exited: exited.promise }, signature };
+  return { thread: { worker, pending, watch: new RunWatch(marks, runLimitMs), exited: exited.promise }, signature };
 }

@@ -5,17 +5,22 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../fatal.ts';
 import type { Chunk, ChunkResult } from '../reading/chunk.ts';
-import { RunStopped } from './batch.ts';
+import type { Format } from '../reading/record-end.ts';
+import { type Capacity, type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
+import { RunMarks } from './run-marks.ts';
 import { openSession, type Provider } from './session.ts';
 import type { Signature } from './signature.ts';
 
 export interface SessionOptions {
   model: string;
   provider: Provider;
-  maxSize: number;
+  threads: number;
+  format: Format;
   /** Int32; not 0 once no further run may begin. */
   stop: SharedArrayBuffer;
+  /** Memory of the thread's RunMarks. */
+  marks: SharedArrayBuffer;
 }
 
 export type ToSession = { kind: 'run'; id: number; chunk: Chunk } | { kind: 'close' };
@@ -26,15 +31,17 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
-const { model, provider, maxSize, stop } = workerData as SessionOptions;
+const { model, provider, threads, format, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
+const marks = new RunMarks(memory);
 if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
 const port = parentPort;
 const send = (message: FromSession, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
 try {
-  const { signature, run } = await openSession(model, provider);
+  const { signature, run } = await openSession(model, provider, threads);
   let last: Promise<void> = Promise.resolve();
+  const capacity: Capacity = { items: Number.POSITIVE_INFINITY };
   port.on('message', (message: ToSession) => {
     if (message.kind === 'close') {
       port.close();
@@ -42,14 +49,23 @@ try {
     }
     last = last.then(() => answer(message.id, message.chunk));
   });
-  const runUnlessStopped: typeof run = async (feeds) => {
+  const markedRun: Run = async (feeds, batch) => {
     if (Atomics.load(stopped, 0) !== 0) throw new RunStopped('stopped');
-    return await run(feeds);
+    marks.begin({ first: batch[0]?.slot ?? 0, last: batch.at(-1)?.slot ?? 0, items: batch.length });
+    try {
+      return await run(feeds, batch);
+    } finally {
+      marks.end();
+    }
   };
   const answer = async (id: number, chunk: Chunk): Promise<void> => {
     const started = performance.now();
+    const cpu = process.threadCpuUsage();
     try {
-      const result = { ...(await runChunk(chunk, signature, maxSize, runUnlessStopped)), elapsedMs: performance.now() - started };
+      const outcome = await runChunk(chunk, signature, markedRun, format, capacity);
+      const elapsedMs = performance.now() - started;
+      const { user, system } = process.threadCpuUsage(cpu);
+      const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
       if (error instanceof RunStopped) send({ kind: 'stopped', id });

@@ -1,6 +1,6 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Run } from './batch.ts';
-import type { Elements } from './dtypes.ts';
+import type { Dtype, Elements } from './dtypes.ts';
 import { type Signature, signatureOf } from './signature.ts';
 
 export type Provider = 'cpu' | 'cuda';
@@ -11,13 +11,13 @@ export interface Session {
 }
 
 /**
- * Throws ONNX Runtime's error, or UnusableModel. One thread per session and no spinning: the pool has as many sessions
- * as the container has CPUs, and one thread also makes sums come out in one order.
+ * Throws ONNX Runtime's error, or UnusableModel. No spinning: under a CPU limit it takes the time that others need.
+ * Unknown options are ignored without a word, and values in `extra` must be text.
  */
-export async function openSession(model: string, provider: Provider): Promise<Session> {
+export async function openSession(model: string, provider: Provider, threads = 1): Promise<Session> {
   const session = await InferenceSession.create(model, {
     executionProviders: provider === 'cuda' ? [{ name: 'cuda', deviceId: 0 }, 'cpu'] : ['cpu'],
-    intraOpNumThreads: 1,
+    intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
@@ -29,7 +29,7 @@ export async function openSession(model: string, provider: Provider): Promise<Se
     const feeds: Record<string, Tensor> = {};
     inputs.forEach(({ dims, data }, index) => {
       const port = signature.inputs[index] as Signature['inputs'][number];
-      feeds[port.name] = new Tensor(port.dtype, data as Float32Array, dims) as Tensor;
+      feeds[port.name] = tensorOf(port.dtype, data, dims);
     });
     const answers = await session.run(feeds);
     return signature.outputs.map(({ name, dtype }) => {
@@ -38,6 +38,15 @@ export async function openSession(model: string, provider: Provider): Promise<Se
     });
   };
   return { signature, run };
+}
+
+/**
+ * The binding (1.30) does not know Node's Float16Array and refuses it for want of bytes; it takes the raw 16-bit words,
+ * but not in a Tensor, which turns them into one.
+ */
+function tensorOf(dtype: Dtype, data: Elements, dims: readonly number[]): Tensor {
+  if (!(data instanceof Float16Array)) return new Tensor(dtype, data as Float32Array, dims) as Tensor;
+  return { type: dtype, data: new Uint16Array(data.buffer, data.byteOffset, data.length), dims, location: 'cpu' } as unknown as Tensor;
 }
 
 /** ONNX Runtime gives float16 as raw 16-bit words on some versions. */

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type FinishResult, files, type GenerationRange, type ItemCounts, type PlanResult, type WorkerSpec } from '../contract.ts';
 import { errnoOf } from '../fatal.ts';
-import type { ModelFile } from '../model-file.ts';
+import type { ModelFile } from '../model/model-file.ts';
 
 /** `manifest.json`: the commit of a job. Its results are complete if and only if it is there. */
 export interface Manifest {

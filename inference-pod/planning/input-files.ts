@@ -4,6 +4,24 @@ import { join, matchesGlob } from 'node:path';
 import { errnoOf, FatalError } from '../fatal.ts';
 import { isWithin, PathEscapes, realpathWithin } from '../paths.ts';
 import type { InputFile } from '../reading/concatenation.ts';
+import { isGzip } from '../reading/input-reader.ts';
+
+/**
+ * The files of all `paths`, those of one behind those of the one before; a file that is found again is left out there,
+ * by whatever name. Throws FatalError.
+ */
+export async function findAllInputFiles(root: string, paths: readonly string[], ignored: ReadonlySet<string>): Promise<InputFile[]> {
+  const seen = new Set<string>();
+  const all: InputFile[] = [];
+  for (const path of paths) {
+    const found = (await findInputFiles(root, path, ignored)).filter(({ real }) => paths.length === 1 || !seen.has(real));
+    for (const file of found) {
+      seen.add(file.real);
+      all.push((await isGzip(file.real)) ? { ...file, packed: file.size } : file);
+    }
+  }
+  return all;
+}
 
 /**
  * The files that `path` below `root` names: one file, all files below a folder, or those that a glob matches, in

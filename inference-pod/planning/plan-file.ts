@@ -3,13 +3,17 @@ import { join } from 'node:path';
 import type { PlanResult } from '../contract.ts';
 import { createExclusively } from '../durable.ts';
 import { errnoOf } from '../fatal.ts';
-import type { ModelFile } from '../model-file.ts';
+import type { ModelFile } from '../model/model-file.ts';
+import type { BatchPlan } from './batch-plan.ts';
 import type { ShardRange } from './cut.ts';
 
 /** A file of the input as it was when the job was planned. */
 export interface PlannedFile {
   path: string;
+  /** Bytes that are stored. */
   size: number;
+  /** Bytes of text in a file that is packed. */
+  unpacked?: number;
   mtimeMs: number;
   sha256?: string;
 }
@@ -23,6 +27,7 @@ export interface Plan {
   model: ModelFile;
   shards: readonly ShardRange[];
   bytes: number;
+  batch: BatchPlan;
 }
 
 interface Stored {
@@ -31,6 +36,7 @@ interface Stored {
   exact: boolean;
   items: number;
   bytes: number;
+  batch: BatchPlan;
   model: ModelFile;
   files: readonly PlannedFile[];
   /** Start and first line of each shard; a shard ends where the next one starts. */

@@ -6,20 +6,36 @@ import { errnoOf, FatalError } from '../fatal.ts';
 import { findManifest } from '../finishing/manifest.ts';
 import { type Job, loadPlan } from '../job.ts';
 import { whileWriting } from '../output-folder.ts';
+import { layoutOf, UnusableHeader } from '../engine/csv-items.ts';
+import type { Sessions } from '../engine/pool.ts';
+import type { Signature } from '../engine/signature.ts';
 import { type Concatenation, concatenate } from '../reading/concatenation.ts';
+import { maxLineBytes } from '../reading/limits.ts';
+import { LineReader } from '../reading/lines.ts';
+import type { BatchPlan } from './batch-plan.ts';
 import { shardBytes } from './cut.ts';
-import { findInputFiles } from './input-files.ts';
+import { findAllInputFiles } from './input-files.ts';
+import { measureBatch } from './measure-batch.ts';
 import { type Plan, planResult, storePlan } from './plan-file.ts';
 import { type Scan, scanBoundaries, scanWhole } from './scan.ts';
 
 /** Up to this size the input is read once before the shards are cut, which gives exact counts and line numbers. */
 const scannedBytes = 1024 ** 3;
 
+export interface PlanPlace {
+  job: Job;
+  pool: Sessions;
+  memoryBytes: number | undefined;
+  /** Gets what the user should know. */
+  warnings: string[];
+}
+
 /**
  * The plan lease: finds the input, cuts it into shards and stores the plan; a plan that is stored already is adopted.
  * Throws FatalError for everything about input and output that no retry can mend.
  */
-export async function planInput(job: Job, signal: AbortSignal, scanLimit = scannedBytes): Promise<PlanResult> {
+export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit = scannedBytes): Promise<PlanResult> {
+  const { job, pool } = place;
   const manifest = await findManifest(job.output, job.spec.job.uid);
   if (manifest.kind === 'ours') return manifest.manifest.plan;
   const adopted = await adoptPlan(job);
@@ -27,10 +43,18 @@ export async function planInput(job: Job, signal: AbortSignal, scanLimit = scann
   if (!job.spec.output.overwrite) await refuseOthersOutput(job, manifest);
 
   const ignored = new Set([files.results, files.errors, files.manifest].map((name) => join(job.output, name)));
-  const input = concatenate(await findInputFiles(job.spec.input.root, job.spec.input.path, ignored));
-  const size = shardBytes(input.total, job.spec.sharding);
-  const scan = input.total <= scanLimit ? await scanWhole(input, size, signal) : await scanBoundaries(input, size, signal);
-  const plan = planOf(job, input, scan);
+  const { format, root, path, additionalPaths } = job.spec.input;
+  const found = concatenate(await findAllInputFiles(root, [path, ...additionalPaths], ignored));
+  const size = shardBytes(found.total, job.spec.sharding);
+  // Where a record ends can be told from anywhere in JSON Lines, and from the start alone in CSV and in packed files.
+  const anywhere = format === 'jsonl' && found.files.every(({ packed }) => packed === undefined);
+  const scan = found.total <= scanLimit || !anywhere ? await scanWhole(found, size, signal, format) : await scanBoundaries(found, size, signal);
+  const input = 'input' in scan ? (scan.input as Concatenation) : found;
+  if (format === 'csv') await checkHeaders(input, pool.signature);
+  const { batch, warning, sizes } = await measureBatch({ ...place, input, items: scan.items, signal });
+  if (warning !== undefined) place.warnings.push(warning);
+  job.log.info({ ...batch, ...(warning === undefined ? {} : { warning }), measured: sizes.map(({ size: tried, itemMs }) => `${tried}: ${itemMs.toPrecision(3)} ms`) }, 'batch size');
+  const plan = planOf(job, input, scan, batch);
   const stored = await whileWriting(job.spec.output.path, async () => {
     await makeFolder(job.state);
     return await storePlan(job.state, plan, job.owner);
@@ -48,6 +72,23 @@ async function adoptPlan(job: Job): Promise<PlanResult | undefined> {
   return planResult(stored.plan);
 }
 
+async function checkHeaders(input: Concatenation, signature: Signature): Promise<void> {
+  for (const [index, { path, size }] of input.files.entries()) {
+    if (size === 0) continue;
+    const [start, end] = [input.starts[index] as number, input.starts[index + 1] as number];
+    const reader = new LineReader(input, { offset: start, line: 1 }, end, maxLineBytes, 'csv');
+    try {
+      await reader.next();
+      layoutOf(reader.header, signature);
+    } catch (error) {
+      if (!(error instanceof UnusableHeader)) throw error;
+      throw new FatalError('InputInvalid', `input "${path}": ${error.message}`);
+    } finally {
+      await reader.close();
+    }
+  }
+}
+
 async function refuseOthersOutput(job: Job, manifest: Awaited<ReturnType<typeof findManifest>>): Promise<void> {
   const { path } = job.spec.output;
   const advice = 'set spec.output.overwrite or name another folder';
@@ -63,16 +104,17 @@ async function refuseOthersOutput(job: Job, manifest: Awaited<ReturnType<typeof 
   }
 }
 
-function planOf(job: Job, input: Concatenation, { shards, items, exact, sha256 }: Scan): Plan {
+function planOf(job: Job, input: Concatenation, { shards, items, exact, sha256 }: Scan, batch: BatchPlan): Plan {
   return {
     job: job.spec.job.uid,
     exact,
     items,
     bytes: input.total,
+    batch,
     model: { size: job.model.size, sha256: job.model.sha256 },
-    files: input.files.map(({ path, size, mtimeMs }, index) => {
+    files: input.files.map(({ path, size, packed, mtimeMs }, index) => {
       const digest = sha256?.[index];
-      return { path, size, mtimeMs, ...(digest === undefined ? {} : { sha256: digest }) };
+      return { path, size: packed ?? size, ...(packed === undefined ? {} : { unpacked: size }), mtimeMs, ...(digest === undefined ? {} : { sha256: digest }) };
     }),
     shards,
   };

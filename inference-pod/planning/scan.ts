@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
-import { type Concatenation, type InputFile, InputReader } from '../reading/concatenation.ts';
+import { FatalError } from '../fatal.ts';
+import { type Concatenation, concatenate, type InputFile } from '../reading/concatenation.ts';
+import { type InputReader, openInput, Unpacking } from '../reading/input-reader.ts';
+import { freeExpansion, maxExpansion } from '../reading/limits.ts';
 import { isBlank, isByteOrderMark } from '../reading/lines.ts';
+import { type Format, RecordEnd } from '../reading/record-end.ts';
 import type { ShardRange } from './cut.ts';
 
 export interface Scan {
   shards: ShardRange[];
-  /** Lines that are not blank. */
+  /** Lines that are not blank, but for headers. */
   items: number;
   exact: boolean;
   /** One per file, hex; absent where the files were not read whole. */
@@ -15,56 +19,105 @@ export interface Scan {
 const newline = 0x0a;
 const blockBytes = 1024 * 1024;
 
-/** Reads everything once: shard boundaries at line ends, the exact number of items, the first line's number of each shard. */
-export async function scanWhole(input: Concatenation, bytesPerShard: number, signal: AbortSignal): Promise<Scan> {
+export interface WholeScan extends Scan {
+  /** The input with the sizes that packed files turned out to have. */
+  input: Concatenation;
+}
+
+/**
+ * Reads everything once: shard boundaries at record ends, the exact number of items, the first line's number of each
+ * shard. A packed file is one shard, since it can only be read from its start. Throws FatalError.
+ */
+export async function scanWhole(input: Concatenation, bytesPerShard: number, signal: AbortSignal, format: Format = 'jsonl'): Promise<WholeScan> {
   const shards: ShardRange[] = [];
   const sha256: string[] = [];
-  const block = Buffer.allocUnsafeSlow(blockBytes);
+  const files: InputFile[] = [];
+  const recordEnd = new RecordEnd(format);
   let items = 0;
+  let base = 0;
   let open: { start: number; line: number } | undefined;
-  for (const [index, file] of input.files.entries()) {
+  const close = (end: number): void => {
+    if (open && end > open.start) shards.push({ ...open, end });
+    open = undefined;
+  };
+  for (const file of input.files) {
     const hash = createHash('sha256');
-    const base = input.starts[index] as number;
-    const reader = await InputReader.open(file);
+    const packed = file.packed !== undefined;
+    if (packed) close(base);
     let line = 1;
-    let lineStart = 0;
+    let recordStart = 0;
     let content = false;
-    const endLine = (next: number): void => {
-      if (content) items += 1;
-      open ??= { start: base + lineStart, line };
-      if (base + next - open.start >= bytesPerShard) {
-        shards.push({ ...open, end: base + next });
-        open = undefined;
-      }
-      line += 1;
-      lineStart = next;
+    let at = 0;
+    const endRecord = (next: number): void => {
+      if (content && !(format === 'csv' && recordStart === 0)) items += 1;
+      open ??= { start: base + recordStart, line };
+      if (!packed && base + next - open.start >= bytesPerShard) close(base + next);
+      line += 1 + recordEnd.newlines;
+      recordStart = next;
       content = false;
+      recordEnd.reset();
     };
-    try {
-      for (let at = 0; at < file.size; ) {
-        signal.throwIfAborted();
-        const bytes = block.subarray(0, Math.min(blockBytes, file.size - at));
-        await reader.read(bytes, at);
-        hash.update(bytes);
-        let head = at === 0 && isByteOrderMark(bytes) ? 3 : 0;
-        for (;;) {
-          const found = bytes.indexOf(newline, head);
-          const end = found < 0 ? bytes.length : found;
-          for (; !content && head < end; head++) content = !isBlank(bytes[head] as number);
-          if (found < 0) break;
-          endLine(at + found + 1);
-          head = found + 1;
-        }
-        at += bytes.length;
+    for await (const bytes of blocksOf(file, (part) => hash.update(part))) {
+      signal.throwIfAborted();
+      let head = at === 0 && isByteOrderMark(bytes) ? 3 : 0;
+      for (;;) {
+        const found = recordEnd.find(bytes, head);
+        const end = found < 0 ? bytes.length : found;
+        for (; !content && head < end; head++) content = !isBlank(bytes[head] as number);
+        if (found < 0) break;
+        endRecord(at + found + 1);
+        head = found + 1;
       }
-      if (lineStart < file.size) endLine(file.size);
-    } finally {
-      await reader.close();
+      at += bytes.length;
     }
+    if (recordEnd.inQuotes) throw new FatalError('InputInvalid', `input "${file.path}": the quote that opens in the record at line ${line} is never closed; quotes within quotes are doubled`);
+    if (recordStart < at) endRecord(at);
+    if (packed) close(base + at);
+    base += at;
+    files.push({ ...file, size: at });
     sha256.push(hash.digest('hex'));
   }
-  if (open) shards.push({ ...open, end: input.total });
-  return { shards, items, exact: true, sha256 };
+  close(base);
+  return { input: concatenate(files), shards, items, exact: true, sha256 };
+}
+
+/** The text of a file in blocks; `onStored` sees the bytes that are stored. Blocks are valid until the next one. */
+async function* blocksOf(file: InputFile, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+  if (file.packed !== undefined) {
+    yield* unpacked(file, file.packed, onStored);
+    return;
+  }
+  const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, file.size));
+  const reader = await openInput(file);
+  try {
+    for (let at = 0; at < file.size; at += block.length) {
+      const bytes = block.subarray(0, Math.min(blockBytes, file.size - at));
+      await reader.read(bytes, at);
+      onStored(bytes);
+      yield bytes;
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function* unpacked(file: InputFile, packed: number, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+  const unpacking = new Unpacking(file, onStored);
+  const most = Math.max(freeExpansion, packed * maxExpansion);
+  try {
+    let total = 0;
+    for (;;) {
+      const bytes = await unpacking.next();
+      if (bytes === undefined) return;
+      total += bytes.length;
+      if (total > most) {
+        throw new FatalError('InputInvalid', `input "${file.path}" has ${packed} bytes and unpacks to more than ${most}, which is taken for an attack; give it unpacked if it is meant`);
+      }
+      yield bytes;
+    }
+  } finally {
+    unpacking.close();
+  }
 }
 
 /**
@@ -81,7 +134,7 @@ export async function scanBoundaries(input: Concatenation, bytesPerShard: number
   for (const [index, file] of input.files.entries()) {
     const base = input.starts[index] as number;
     if (file.size === 0 || base + file.size - start < bytesPerShard) continue;
-    const reader = await InputReader.open(file);
+    const reader = await openInput(file);
     try {
       while (base + file.size - start >= bytesPerShard) {
         signal.throwIfAborted();

@@ -15,10 +15,21 @@ export interface Chunk {
   /** Index into `files` of each line. */
   file: Uint32Array<ArrayBuffer>;
   files: string[];
+  /** The header of each of `files`; empty where the format has none. */
+  headers: string[];
   /** Length in bytes of each line that was too long to be held, else 0. */
   tooLong: Float64Array<ArrayBuffer>;
+  /** For each line, how far it is suspected of keeping the model busy for ever: see `suspects.ts`. */
+  suspicion: Uint8Array<ArrayBuffer>;
   /** Index one past the last line of each group. */
   groups: Uint32Array<ArrayBuffer>;
+  batch: BatchLimits;
+}
+
+/** What one run may take: items, and elements along free dimensions over all its items. */
+export interface BatchLimits {
+  items: number;
+  tokens: number;
 }
 
 export interface ChunkResult {
@@ -31,9 +42,26 @@ export interface ChunkResult {
   firstError?: string;
   /** Milliseconds from taking up the chunk to its result. */
   elapsedMs: number;
+  /** What it cost: CPU time where one thread did it all, which does not depend on what else the machine does; else `elapsedMs`. */
+  costMs: number;
 }
 
-export function transfersOf(chunk: Chunk): ArrayBuffer[] {
-  const { bytes, starts, ends, offsets, lines, file, tooLong, groups } = chunk;
-  return [bytes, starts, ends, offsets, lines, file, tooLong, groups].map(({ buffer }) => buffer);
+/** What is handed over; the places of the lines are copied, so that both sides can tell them. */
+export function transfersOf({ bytes, starts, ends, tooLong, suspicion, groups }: Chunk): ArrayBuffer[] {
+  return [bytes, starts, ends, tooLong, suspicion, groups].map(({ buffer }) => buffer);
+}
+
+/** Where a line is: `offset` in its file, `line` 0 where it is not known. */
+export interface Place {
+  file: string;
+  line: number;
+  offset: number;
+}
+
+export function placeOf({ file, files, lines, offsets }: Chunk, slot: number): Place {
+  return { file: files[file[slot] as number] as string, line: lines[slot] as number, offset: offsets[slot] as number };
+}
+
+export function placeText({ file, line, offset }: Place): string {
+  return line > 0 ? `${file}:${line}` : `${file} at byte ${offset}`;
 }

@@ -1,7 +1,9 @@
 import type { Signature } from '../engine/signature.ts';
-import type { Chunk } from './chunk.ts';
+import type { BatchPlan } from '../planning/batch-plan.ts';
+import type { BatchLimits, Chunk } from './chunk.ts';
 import type { Concatenation } from './concatenation.ts';
 import type { LineReader, Position } from './lines.ts';
+import { type Suspects, suspicionOf } from './suspects.ts';
 
 /** When a group of lines is full. Fixed for a job, since batches are made within groups. */
 export interface GroupLimits {
@@ -10,11 +12,11 @@ export interface GroupLimits {
 }
 
 /**
- * Where every item has one shape, a group is one batch. Where shapes vary, a group holds several batches' worth of
- * lines, so that equal shapes find each other.
+ * Where every item has one shape, a group is one batch. Where shapes vary, a group is the window in which equal shapes
+ * find each other.
  */
-export function groupLimits(signature: Signature, maxSize: number): GroupLimits {
-  return { lines: signature.uniform ? maxSize : Math.max(maxSize * 4, 16), bytes: 1024 * 1024 };
+export function groupLimits(signature: Signature, { size, window }: BatchPlan): GroupLimits {
+  return { lines: signature.uniform ? size : window, bytes: 1024 * 1024 };
 }
 
 /** Lines and bytes after which a chunk is sent, in whole groups. Free to vary: it changes no result. */
@@ -35,6 +37,8 @@ export async function readChunk(
   input: Concatenation,
   limits: GroupLimits,
   target: ChunkTarget,
+  batch: BatchLimits,
+  suspects: Suspects = [],
 ): Promise<CutChunk | undefined> {
   let bytes = new Uint8Array(Math.max(4096, target.bytes));
   const starts: number[] = [];
@@ -43,7 +47,9 @@ export async function readChunk(
   const lines: number[] = [];
   const file: number[] = [];
   const files: string[] = [];
+  const headers: string[] = [];
   const tooLong: number[] = [];
+  const suspicion: number[] = [];
   const groups: number[] = [];
   let size = 0;
   let groupLines = 0;
@@ -59,6 +65,7 @@ export async function readChunk(
     if (line === undefined) break;
     if (line.file !== lastFile) {
       files.push((input.files[line.file] as Concatenation['files'][number]).path);
+      headers.push(reader.header);
       lastFile = line.file;
     }
     if (size + line.bytes.length > bytes.length) {
@@ -74,6 +81,7 @@ export async function readChunk(
     lines.push(line.line);
     file.push(files.length - 1);
     tooLong.push(line.tooLong);
+    suspicion.push(suspicionOf(suspects, (input.starts[line.file] as number) + line.offset));
     groupLines += 1;
     groupBytes += line.span;
     if (groupLines >= limits.lines || groupBytes >= limits.bytes) {
@@ -94,8 +102,11 @@ export async function readChunk(
       lines: Float64Array.from(lines),
       file: Uint32Array.from(file),
       files,
+      headers,
       tooLong: Float64Array.from(tooLong),
+      suspicion: Uint8Array.from(suspicion),
       groups: Uint32Array.from(groups),
+      batch,
     },
   };
 }

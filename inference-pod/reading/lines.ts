@@ -1,4 +1,8 @@
-import { type Concatenation, fileAt, InputReader } from './concatenation.ts';
+import { isUtf8 } from 'node:buffer';
+import { FatalError } from '../fatal.ts';
+import { type Concatenation, fileAt } from './concatenation.ts';
+import { type InputReader, openInput } from './input-reader.ts';
+import { type Format, RecordEnd } from './record-end.ts';
 
 /** Where a reader stands: a global offset at the start of a line, and that line's number in its file (0: not known). */
 export interface Position {
@@ -28,11 +32,10 @@ export function isBlank(byte: number): boolean {
   return byte === 0x20 || byte === 0x0d || byte === 0x09;
 }
 
-const newline = 0x0a;
-
 /**
- * The lines in `[from, end)` of the input, split at \n and at the ends of files, and nowhere else. Memory is bounded
- * by `maxLineBytes`, whatever the input. `end` is the start of a line or the end of the input.
+ * The lines in `[from, end)` of the input, split where `RecordEnd` says and at the ends of files, and nowhere else. A
+ * line of CSV is a record, and may hold newlines. Memory is bounded by `maxLineBytes`, whatever the input. `end` is the
+ * start of a line or the end of the input.
  */
 export class LineReader {
   readonly #input: Concatenation;
@@ -47,12 +50,17 @@ export class LineReader {
   #line: number;
   #file = -1;
   #reader: InputReader | undefined;
+  readonly #format: Format;
+  readonly #recordEnd: RecordEnd;
+  #header = '';
 
-  constructor(input: Concatenation, from: Position, end: number, maxLineBytes: number, readBytes = 256 * 1024) {
+  constructor(input: Concatenation, from: Position, end: number, maxLineBytes: number, format: Format = 'jsonl', readBytes = 256 * 1024) {
     this.#input = input;
     this.#end = end;
     this.#maxLineBytes = maxLineBytes;
     this.#readBytes = readBytes;
+    this.#format = format;
+    this.#recordEnd = new RecordEnd(format);
     this.#buffer = Buffer.allocUnsafeSlow(readBytes);
     this.#at = from.offset;
     this.#line = from.line;
@@ -63,11 +71,20 @@ export class LineReader {
     return { offset: this.#at, line: this.#line };
   }
 
+  /** The first record of the file of the last line, where the format has a header; it is no item. */
+  get header(): string {
+    return this.#header;
+  }
+
   /** The next line that is not blank, or undefined at the end. */
   async next(): Promise<Line | undefined> {
     for (;;) {
       if (this.#at >= this.#end) return undefined;
       const line = await this.#take();
+      if (this.#format === 'csv' && line.offset === 0) {
+        this.#header = headerText(line, this.#input);
+        continue;
+      }
       if (line.tooLong > 0 || !line.bytes.every(isBlank)) return line;
     }
   }
@@ -82,13 +99,15 @@ export class LineReader {
     const fileStart = this.#input.starts[file] as number;
     const fileEnd = Math.min(this.#input.starts[file + 1] as number, this.#end);
     const offset = this.#at - fileStart;
-    let scanned = 0;
+    // A byte order mark would hide the quote behind it.
+    let scanned = offset === 0 && this.#format === 'csv' ? await this.#markBytes(fileStart, fileEnd) : 0;
+    this.#recordEnd.reset();
     for (;;) {
-      const found = this.#buffer.subarray(this.#head + scanned, this.#tail).indexOf(newline);
+      const found = this.#recordEnd.find(this.#buffer.subarray(this.#head + scanned, this.#tail));
       if (found >= 0) return this.#consume(file, offset, scanned + found, 1);
       scanned = this.#tail - this.#head;
       if (this.#at + scanned >= fileEnd) return this.#consume(file, offset, scanned, 0);
-      if (scanned > this.#maxLineBytes) return await this.#skip(file, offset, fileEnd);
+      if (scanned > this.#maxLineBytes) return await this.#skip(file, offset, fileEnd, scanned);
       await this.#fill(fileStart, fileEnd);
     }
   }
@@ -105,12 +124,13 @@ export class LineReader {
   }
 
   /** Goes to the end of a line that is too long, holding nothing of it. */
-  async #skip(file: number, offset: number, fileEnd: number): Promise<Line> {
+  async #skip(file: number, offset: number, fileEnd: number, scanned: number): Promise<Line> {
     const fileStart = this.#input.starts[file] as number;
-    let length = 0;
+    let length = scanned;
     let lineEnd = 0;
+    this.#head += scanned;
     for (;;) {
-      const found = this.#buffer.subarray(this.#head, this.#tail).indexOf(newline);
+      const found = this.#recordEnd.find(this.#buffer.subarray(this.#head, this.#tail));
       const held = found >= 0 ? found : this.#tail - this.#head;
       length += held;
       this.#head += held;
@@ -135,7 +155,7 @@ export class LineReader {
     this.#at += span;
     const fileEnd = this.#input.starts[this.#file + 1] as number;
     if (this.#at >= fileEnd) this.#line = 1;
-    else if (line > 0) this.#line = line + 1;
+    else if (line > 0) this.#line = line + 1 + this.#recordEnd.newlines;
     return line;
   }
 
@@ -144,11 +164,28 @@ export class LineReader {
     const file = fileAt(this.#input, this.#at);
     if (file !== this.#file) {
       await this.close();
-      this.#reader = await InputReader.open(this.#input.files[file] as Concatenation['files'][number]);
+      this.#reader = await openInput(this.#input.files[file] as Concatenation['files'][number]);
       this.#file = file;
       this.#head = this.#tail = 0;
+      if (this.#format === 'csv' && this.#at > (this.#input.starts[file] as number)) this.#header = await this.#readHeader(file);
     }
     return file;
+  }
+
+  async #readHeader(file: number): Promise<string> {
+    const start = this.#input.starts[file] as number;
+    const reader = new LineReader(this.#input, { offset: start, line: 1 }, this.#input.starts[file + 1] as number, this.#maxLineBytes, 'csv', this.#readBytes);
+    try {
+      return headerText(await reader.#take(), this.#input);
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** Bytes of the byte order mark at the start of a file, which are made sure to be in the buffer. */
+  async #markBytes(fileStart: number, fileEnd: number): Promise<number> {
+    while (this.#tail - this.#head < 3 && this.#at + this.#tail - this.#head < fileEnd) await this.#fill(fileStart, fileEnd);
+    return isByteOrderMark(this.#buffer.subarray(this.#head, this.#tail)) ? 3 : 0;
   }
 
   /** Reads on behind the unread bytes, moving them to the front or into a larger buffer first. */
@@ -165,4 +202,13 @@ export class LineReader {
     await (this.#reader as InputReader).read(this.#buffer.subarray(held, held + count), this.#at + held - fileStart);
     this.#tail = held + count;
   }
+}
+
+/** Throws FatalError: without a header no line of the file can be read. */
+function headerText({ bytes, file, tooLong }: Line, { files }: Concatenation): string {
+  const refuse = (what: string): FatalError => new FatalError('InputInvalid', `input "${(files[file] as Concatenation['files'][number]).path}": its first line, the header, ${what}`);
+  if (tooLong > 0) throw refuse(`has ${tooLong} bytes`);
+  if (!isUtf8(bytes)) throw refuse('is not valid UTF-8');
+  if (bytes.every(isBlank)) throw refuse('is blank; it must name the columns');
+  return Buffer.from(bytes).toString('utf8');
 }

@@ -99,9 +99,9 @@ export interface BatchJobModelVolume {
  */
 export interface BatchJobInput {
   /**
-   * Format of the input. jsonl: one JSON object per line, UTF-8.
+   * Format of the input, UTF-8 in both cases, as it is or packed with gzip. jsonl: one JSON object per line. csv (RFC 4180): the first record of each file is a header; the column "id" is the item's id, and each input of the model is a column of its name (a number, text, or a whole tensor as JSON) or columns name[0], name[1] and so on; where the model has one input, a vector, all other columns in their order.
    */
-  format: 'jsonl';
+  format: 'jsonl' | 'csv';
   volume?: BatchJobInputVolume;
   configMap?: BatchJobInputConfigMap;
   /**
@@ -121,6 +121,12 @@ export interface BatchJobInputVolume {
    * A file, a folder (all files below it) or a glob such as in/*.jsonl, without a leading slash. Files are taken in ascending order of their path.
    */
   path: string;
+  /**
+   * Further files, folders and globs, read behind path in the order given. A file that is found again is not read again.
+   *
+   * Items: A file, a folder or a glob, as path.
+   */
+  additionalPaths?: string[];
 }
 /**
  * Input in a ConfigMap. It is copied when the job starts, so later changes of the ConfigMap do not matter.
@@ -251,9 +257,17 @@ export interface BatchJobSharding {
  */
 export interface BatchJobBatching {
   /**
-   * Most items of one model run.
+   * Most items of one model run. How many it really is, the same for the whole job, is found at its start with the first items of the input, as the smallest number that is within 5 % of the fastest; a job too short for that takes 32. Models with a leading axis of 1, and models whose results depend on what is beside an item in a batch (dynamic quantisation), run items one by one.
    */
   maxSize: number;
+  /**
+   * For models with free dimensions besides the batch, most elements along them of one model run, over all its items; for token ids of shape [N, L] this is the number of tokens. Only items of equal shape share a run, and nothing is padded; an item that is larger runs alone. No limit when absent.
+   */
+  maxTokens?: number;
+  /**
+   * A model run that takes longer is given up. It cannot be cancelled, so the worker process restarts, which counts as a crash on the shard; then the items of that run are tried one by one, and one that again takes longer fails with code TimedOut.
+   */
+  timeoutSeconds: number;
 }
 /**
  * How much may go wrong.

@@ -23,10 +23,11 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
       format: input.format,
       root: input.volume ? claimRoot(input.volume.claimName) : INPUT_COPY_ROOT,
       path: input.volume?.path ?? INPUT_COPY_KEY,
+      additionalPaths: input.volume?.additionalPaths ?? [],
     },
     output: { root: claimRoot(output.volume.claimName), path: output.volume.path, overwrite: output.overwrite },
     sharding: { targetBytes: bytesOf(sharding.targetBytes), maxWorkers: workers.max },
-    batching: { maxSize: batching.maxSize },
+    batching: { maxSize: batching.maxSize, timeoutSeconds: batching.timeoutSeconds, ...(batching.maxTokens === undefined ? {} : { maxTokens: batching.maxTokens }) },
   };
 }
 

@@ -37,7 +37,7 @@ function reference(contents: readonly Buffer[]): Seen[] {
 }
 
 async function read(input: Concatenation, from: Position, end: number, readBytes: number, limit = Number.POSITIVE_INFINITY): Promise<{ seen: Seen[]; position: Position }> {
-  const reader = new LineReader(input, from, end, maxLineBytes, readBytes);
+  const reader = new LineReader(input, from, end, maxLineBytes, 'jsonl', readBytes);
   const seen: Seen[] = [];
   try {
     for (let count = 0; count < limit; count++) {

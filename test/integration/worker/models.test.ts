@@ -18,10 +18,13 @@ async function answer(model: string, lines: string[]): Promise<{ results: unknow
     lines: Float64Array.from(parts, (_, index) => index + 1),
     file: new Uint32Array(parts.length),
     files: ['a'],
+    headers: [''],
     tooLong: new Float64Array(parts.length),
+    suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.of(parts.length),
+    batch: { items: 8, tokens: Number.POSITIVE_INFINITY },
   };
-  const { results, errors } = await runChunk(chunk, signature, 8, run);
+  const { results, errors } = await runChunk(chunk, signature, run);
   const read = (bytes: Uint8Array): unknown[] => Buffer.from(bytes).toString('utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line) as unknown);
   return { results: read(results), errors: read(errors) as { code: string; message: string }[] };
 }

@@ -27,10 +27,10 @@ export function aSpec(volume: Folder, model: string, changes: Partial<WorkerSpec
   return {
     job: { uid: '11111111-2222-3333-4444-555555555555', namespace: 'tenant-acme', name: 'nightly' },
     model: { root: models, path: model, task: 'tensors', accelerator: 'cpu' },
-    input: { format: 'jsonl', root: volume.path, path: 'in.jsonl' },
+    input: { format: 'jsonl', root: volume.path, path: 'in.jsonl', additionalPaths: [] },
     output: { root: volume.path, path: 'out', overwrite: false },
     sharding: { targetBytes: 16 * 1024, maxWorkers: 2 },
-    batching: { maxSize: 32 },
+    batching: { maxSize: 32, timeoutSeconds: 300 },
     ...changes,
   };
 }
@@ -43,9 +43,12 @@ export interface WorkerProcess {
   exit: Promise<number | string>;
 }
 
-export function startWorker(spec: WorkerSpec | string, syncUrl: string, extra: Record<string, string> = {}): WorkerProcess {
+/** `addressSpaceKiB` limits what the process may map, so that allocations fail as on a full machine. */
+export function startWorker(spec: WorkerSpec | string, syncUrl: string, extra: Record<string, string> = {}, addressSpaceKiB?: number): WorkerProcess {
   const terminationLog = join(mkdtempSync(join(tmpdir(), 'millrace-termination-')), 'log');
-  const child = spawn(process.execPath, [join(root, 'inference-pod/main.ts')], {
+  const program = join(root, 'inference-pod/main.ts');
+  const limited = `ulimit -v ${addressSpaceKiB ?? 'unlimited'} && exec "$0" "$1"`;
+  const child = spawn('/bin/sh', ['-c', limited, process.execPath, program], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'],

@@ -104,7 +104,7 @@ describe('a worker', () => {
 
   test('goes on from the last checkpoint after kill -9, losing less than two of them', async () => {
     volume.input('in.jsonl', Array.from({ length: 1_600 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } });
+    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } });
     const first = start(spec);
     const inMidShard = (): LeaseReport | undefined => server.requests.at(-1)?.leases.find(({ state, items }) => state === 'running' && items.succeeded > 0);
     await server.until(() => inMidShard() !== undefined, 30_000);
@@ -126,7 +126,7 @@ describe('a worker', () => {
 
   test('drains on SIGTERM: stores what is done, gives its leases back, exits 143', async () => {
     volume.input('in.jsonl', Array.from({ length: 4_000 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } });
+    const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } });
     const worker = start(spec);
     await server.until(() => (server.requests.at(-1)?.leases.some(({ items }) => items.succeeded > 0) ?? false), 30_000);
     const before = Date.now();
@@ -159,7 +159,7 @@ describe('a worker', () => {
 
   test('stops a lease that is no longer listed, without a further segment', async () => {
     volume.input('in.jsonl', Array.from({ length: 2_000 }, (_, i) => `{"id":${i},"inputs":{"x":[${i},2,3,4]}}\n`).join(''));
-    start(aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4 } }));
+    start(aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } }));
     await server.until(() => (server.requests.at(-1)?.leases.some(({ lease, items }) => lease.kind === 'shard' && items.succeeded > 0) ?? false), 30_000);
     server.override = () => ({ leases: [] });
     server.wake();
@@ -215,9 +215,9 @@ describe('a worker', () => {
 describe('a job that cannot be done ends with its own exit code and one sentence:', () => {
   const cases: [name: string, exit: number, code: string, message: RegExp, arrange: () => string | ReturnType<typeof aSpec>][] = [
     ['a spec that is no JSON', 64, 'SpecInvalid', /MILLRACE_SPEC is not valid JSON/, () => '{'],
-    ['a path that leads out', 64, 'SpecInvalid', /input\.path is "\.\.\/x": it holds "\.\."/, () => JSON.stringify(aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '../x' } }))],
+    ['a path that leads out', 64, 'SpecInvalid', /input\.path is "\.\.\/x": it holds "\.\."/, () => JSON.stringify(aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '../x', additionalPaths: [] } }))],
     ['a missing input', 66, 'InputNotFound', /"in\.jsonl" was not found/, () => aSpec(volume, 'affine.onnx')],
-    ['a glob without matches', 66, 'InputNotFound', /"\*\.jsonl" matches no file/, () => aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '*.jsonl' } })],
+    ['a glob without matches', 66, 'InputNotFound', /"\*\.jsonl" matches no file/, () => aSpec(volume, 'affine.onnx', { input: { format: 'jsonl', root: volume.path, path: '*.jsonl', additionalPaths: [] } })],
     ['an input that is a link out of the volume', 65, 'InputInvalid', /leads out of its volume/, () => {
       symlinkSync('/etc/hostname', join(volume.path, 'in.jsonl'));
       return aSpec(volume, 'affine.onnx');

@@ -139,12 +139,12 @@ describe('what a worker is told', () => {
     expect(workerSpec(aBatchJob().workers(8).build())).toEqual({
       job: { uid: 'job-uid', namespace: 'acme', name: 'digits' },
       model: { root: '/model', path: 'model.onnx', task: 'tensors', accelerator: 'cpu' },
-      input: { format: 'jsonl', root: '/volumes/data', path: 'in.jsonl' },
+      input: { format: 'jsonl', root: '/volumes/data', path: 'in.jsonl', additionalPaths: [] },
       output: { root: '/volumes/data', path: 'out', overwrite: false },
       sharding: { targetBytes: 8 * 2 ** 20, maxWorkers: 8 },
-      batching: { maxSize: 32 },
+      batching: { maxSize: 256, timeoutSeconds: 300 },
     });
-    expect(workerSpec(aBatchJob().inline('x').build()).input).toEqual({ format: 'jsonl', root: '/input', path: 'input.jsonl' });
+    expect(workerSpec(aBatchJob().inline('x').build()).input).toEqual({ format: 'jsonl', root: '/input', path: 'input.jsonl', additionalPaths: [] });
   });
 
   test.each([[1000, 1000], ['64', 64], ['1k', 1000], ['2Ki', 2048], ['3M', 3e6], ['1Gi', 2 ** 30], [0, 1]])('sharding.targetBytes %s is %i bytes', (given, bytes) => {

@@ -9,7 +9,7 @@ const signature = signatureOf(
   [{ name: 'y', isTensor: true, type: 'float32', shape: ['N', 'L'] }],
 );
 
-function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length]): Chunk {
+function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length], batch = { items: 8, tokens: Number.POSITIVE_INFINITY }): Chunk {
   const parts = lines.map((line) => Buffer.from(line as string));
   const ends = Uint32Array.from(parts, (_, index) => parts.slice(0, index + 1).reduce((sum, { length }) => sum + length, 0));
   return {
@@ -20,8 +20,11 @@ function chunkOf(lines: (string | Buffer)[], groups: number[] = [lines.length]):
     lines: Float64Array.from(parts, (_, index) => index + 1),
     file: new Uint32Array(parts.length),
     files: ['a.jsonl'],
+    headers: [''],
     tooLong: new Float64Array(parts.length),
+    suspicion: new Uint8Array(parts.length),
     groups: Uint32Array.from(groups),
+    batch,
   };
 }
 
@@ -43,7 +46,7 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8');
 describe('a chunk', () => {
   test('is run in batches of equal shape within each group, and answered in order', async () => {
     const { run, shapes } = model();
-    const result = await runChunk(chunkOf([item(1, 1), item(2, 1, 2), item(3, 3), item(4, 4), item(5, 5)], [4, 5]), signature, 2, run);
+    const result = await runChunk(chunkOf([item(1, 1), item(2, 1, 2), item(3, 3), item(4, 4), item(5, 5)], [4, 5], { items: 2, tokens: Number.POSITIVE_INFINITY }), signature, run);
     expect(shapes).toEqual(['2x1', '1x2', '1x1', '1x1']);
     expect(text(result.results)).toBe(
       [[1, [2]], [2, [2, 3]], [3, [4]], [4, [5]], [5, [6]]].map(([id, y]) => `${JSON.stringify({ id, outputs: { y } })}\n`).join(''),
@@ -51,9 +54,35 @@ describe('a chunk', () => {
     expect(result).toMatchObject({ succeeded: 5, failed: 0 });
   });
 
+  test('keeps to a budget of tokens: fewer long items share a run than short ones, and none is left out for its length', async () => {
+    const { run, shapes } = model();
+    const lengths = [1, 3, 1, 3, 3, 1, 1, 9];
+    const result = await runChunk(chunkOf(lengths.map((length, id) => item(id, ...new Array<number>(length).fill(2))), undefined, { items: 3, tokens: 6 }), signature, run);
+    expect(shapes).toEqual(['3x1', '2x3', '1x3', '1x1', '1x9']);
+    expect(text(result.results).trim().split('\n').map((line) => (JSON.parse(line) as { id: number }).id)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  test('that does not fit the memory is halved, and so are all that follow', async () => {
+    const shapes: number[] = [];
+    const run: Run = async ([x]) => {
+      const { dims, data } = x as { dims: readonly number[]; data: Float32Array };
+      shapes.push(dims[0] as number);
+      if ((dims[0] as number) > 2 || data.includes(13)) throw new Error('Non-zero status code returned while running Expand node. Failed to allocate memory for requested buffer of size 99');
+      return [{ dims, data }];
+    };
+    const capacity = { items: Number.POSITIVE_INFINITY };
+    const first = await runChunk(chunkOf([1, 2, 3, 4, 5, 6, 7, 8].map((id) => item(id, id))), signature, run, 'jsonl', capacity);
+    expect(first).toMatchObject({ succeeded: 8, failed: 0 });
+    expect(shapes).toEqual([8, 4, 2, 2, 2, 2]);
+    shapes.length = 0;
+    const second = await runChunk(chunkOf([1, 2, 3, 13].map((id) => item(id, id))), signature, run, 'jsonl', capacity);
+    expect(shapes).toEqual([2, 2, 1, 1]);
+    expect(second).toMatchObject({ succeeded: 3, failed: 1, firstError: expect.stringContaining('there is not enough memory for the item, even alone: ') as unknown });
+  });
+
   test('loses only the item that the model refuses', async () => {
     const { run, shapes } = model();
-    const result = await runChunk(chunkOf([1, 2, 3, 13, 5, 6, 8, 9].map((x) => item(x, x))), signature, 8, run);
+    const result = await runChunk(chunkOf([1, 2, 3, 13, 5, 6, 8, 9].map((x) => item(x, x))), signature, run);
     expect(result).toMatchObject({ succeeded: 7, failed: 1, firstError: 'a.jsonl:4: InferenceFailed: the model refused the item: Non-zero status code returned while running the node' });
     expect(shapes).toEqual(['8x1', '4x1', '2x1', '2x1', '1x1', '1x1', '4x1']);
     expect(text(result.errors)).toContain('{"id":13,"file":"a.jsonl","line":4,"offset":300,"code":"InferenceFailed"');
@@ -67,18 +96,18 @@ describe('a chunk', () => {
       { dims: [1, 1], data: new Uint8Array([1]) },
       { dims: [1, 1], data: ['"\u2028é'] },
     ];
-    const result = await runChunk(chunkOf([item(1, 1)]), mixed, 8, run);
+    const result = await runChunk(chunkOf([item(1, 1)]), mixed, run);
     expect(text(result.results)).toBe('{"id":1,"outputs":{"int64":9007199254740993,"bool":[true],"string":["\\"\u2028é"]}}\n');
   });
 
   test('fails when the model answers for another number of items', async () => {
     const run: Run = async () => [{ dims: [3, 1], data: new Float32Array(3) }];
-    const result = await runChunk(chunkOf([item(1, 1), item(2, 2)]), signature, 8, run);
+    const result = await runChunk(chunkOf([item(1, 1), item(2, 2)]), signature, run);
     expect(result).toMatchObject({ failed: 2, firstError: expect.stringContaining('output "y" has the shape [3,1] for a batch of 1') as unknown });
   });
 
   test('names the output that is not a number', async () => {
-    const result = await runChunk(chunkOf([item(1, 7, 1), item(2, 1, 1)]), signature, 8, model().run);
+    const result = await runChunk(chunkOf([item(1, 7, 1), item(2, 1, 1)]), signature, model().run);
     expect(result.succeeded).toBe(1);
     expect(JSON.parse(text(result.errors))).toEqual({ id: 1, file: 'a.jsonl', line: 1, offset: 0, code: 'NonFiniteOutput', message: 'outputs.y: the model gave NaN' });
   });
@@ -87,7 +116,7 @@ describe('a chunk', () => {
     const chunk = chunkOf([Buffer.from([0x22, 0xff, 0x22]), 'nonsense', '', '{"inputs":{"x":[1]}}', item(5, 5)]);
     chunk.tooLong[2] = 99_000_000;
     chunk.lines[4] = 0;
-    const result = await runChunk(chunk, signature, 8, model().run);
+    const result = await runChunk(chunk, signature, model().run);
     expect(text(result.errors).trim().split('\n').map((line) => [JSON.parse(line).line, JSON.parse(line).code])).toEqual([
       [1, 'InvalidUtf8'],
       [2, 'InvalidJson'],
@@ -99,7 +128,7 @@ describe('a chunk', () => {
   test('leaves out line numbers that are not known', async () => {
     const chunk = chunkOf(['x', '{"inputs":{"x":[1]}}']);
     chunk.lines.fill(0);
-    const result = await runChunk(chunk, signature, 8, model().run);
+    const result = await runChunk(chunk, signature, model().run);
     expect(JSON.parse(text(result.errors))).not.toHaveProperty('line');
     expect(result.firstError).toMatch(/^a\.jsonl at byte 0: InvalidJson/);
     expect(text(result.results)).toBe('{"file":"a.jsonl","offset":100,"outputs":{"y":[2]}}\n');

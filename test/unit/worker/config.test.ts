@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { readConfig, readEarlyConfig } from '../../../inference-pod/config.ts';
 import { env } from '../../../inference-pod/contract.ts';
@@ -5,10 +6,10 @@ import { env } from '../../../inference-pod/contract.ts';
 const spec = {
   job: { uid: '5f0c', namespace: 'tenant-acme', name: 'nightly' },
   model: { root: '/model', path: 'm.onnx', task: 'tensors', accelerator: 'auto' },
-  input: { format: 'jsonl', root: '/in', path: '' },
+  input: { format: 'jsonl', root: '/in', path: '', additionalPaths: ['b/*.csv'] },
   output: { root: '/out', path: 'out/', overwrite: false },
   sharding: { targetBytes: 8388608, maxWorkers: 4 },
-  batching: { maxSize: 32 },
+  batching: { maxSize: 32, timeoutSeconds: 300 },
 };
 const base = { [env.spec]: JSON.stringify(spec), [env.slot]: '3', [env.attempt]: '2', [env.syncUrl]: 'https://sync:9443', [env.cpuMillis]: '2500' };
 
@@ -25,17 +26,22 @@ function having(path: string, value: unknown): Record<string, string> {
 
 describe('the configuration', () => {
   test('comes from the environment', () => {
-    expect(readConfig({ ...base, [env.tokenFile]: '/t', [env.syncCa]: 'PEM' })).toMatchObject({
+    expect(readConfig({ ...base, [env.tokenFile]: '/t', [env.syncCa]: 'PEM' }, {})).toMatchObject({
       spec,
       worker: { job: '5f0c', slot: 3, attempt: 2, incarnation: expect.stringMatching(/^[0-9a-f-]{36}$/) as unknown },
       sync: { url: 'https://sync:9443', tokenFile: '/t', ca: 'PEM' },
-      sessions: 2,
+      cpus: 2,
       healthPort: 0,
     });
   });
 
-  test('gives a container of less than one CPU one session', () => {
-    expect(readConfig({ ...base, [env.cpuMillis]: '250' }).sessions).toBe(1);
+  test('takes the whole CPUs of the least limit, and one at least', () => {
+    const [asked, machine] = [(millis: string): Record<string, string> => ({ ...base, [env.cpuMillis]: millis }), availableParallelism()];
+    expect(readConfig(asked('250'), {}).cpus).toBe(1);
+    expect(readConfig(asked('2000'), { cpuMillis: 1_900 }).cpus).toBe(1);
+    expect(readConfig(asked(''), { cpuMillis: 1_000 }).cpus).toBe(1);
+    expect(readConfig(asked(''), {}).cpus).toBe(machine);
+    expect(readConfig(asked('64000'), { memoryBytes: 5 })).toMatchObject({ cpus: Math.min(64, machine), memoryBytes: 5 });
   });
 
   test('falls back to a known log level', () => {
@@ -54,9 +60,13 @@ describe('the configuration', () => {
     ['an absolute path', having('input.path', '/etc/passwd'), 'MILLRACE_SPEC: input.path is "/etc/passwd": it is absolute, expected a path relative to the volume'],
     ['a path that leads up', having('output.path', 'a/../b'), 'MILLRACE_SPEC: output.path is "a/../b": it holds "..", expected a path inside the volume'],
     ['a path with NUL', having('model.path', 'a\0b'), 'MILLRACE_SPEC: model.path is "a\\u0000b": it holds a NUL character'],
+    ['a further path that leads up', having('input.additionalPaths', ['a', '../b']), 'MILLRACE_SPEC: input.additionalPaths[1] is "../b": it holds "..", expected a path inside the volume'],
+    ['an unknown format', having('input.format', 'xml'), 'MILLRACE_SPEC: input.format is "xml", expected "jsonl" or "csv"'],
     ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors"'],
     ['an unknown accelerator', having('model.accelerator', 'tpu'), 'MILLRACE_SPEC: model.accelerator is "tpu", expected "auto" or "cuda" or "cpu"'],
     ['no batch size', having('batching.maxSize', 0), 'MILLRACE_SPEC: batching.maxSize is 0, expected a whole number above 0'],
+    ['no time limit', having('batching.timeoutSeconds', undefined), 'MILLRACE_SPEC: batching.timeoutSeconds is missing, expected a whole number above 0'],
+    ['a path with a backslash', having('input.path', 'a\\..\\b'), 'MILLRACE_SPEC: input.path is "a\\\\..\\\\b": it holds a backslash, expected "/" between folders'],
     ['overwrite as text', having('output.overwrite', 'yes'), 'MILLRACE_SPEC: output.overwrite is "yes", expected true or false'],
   ])('is refused with one sentence: %s', (_name, environment, message) => {
     expect(() => readConfig(environment)).toThrow(expect.objectContaining({ code: 'SpecInvalid', message }) as Error);
