@@ -4,7 +4,7 @@ import type { Rank } from './rank.ts';
 import { addTo, namesIn, type ResourceNames, vector } from './resources.ts';
 import type { Reason, VictimReason } from './result.ts';
 import { dominantShare, type Holding } from './share.ts';
-import type { JobState, Snapshot, TenantState } from './snapshot.ts';
+import type { Amounts, JobState, Snapshot, TenantState } from './snapshot.ts';
 
 /** The working state of one round. All changes go through `seat`, `place` and `unseat`, so the books always agree. */
 export interface Board {
@@ -17,8 +17,8 @@ export interface Board {
   jobs: Job[];
   /** All jobs that take part, first ranked first. */
   ranked: Job[];
-  /** Those that run when the round begins, the cheapest to stop first. */
-  byCost: Job[];
+  /** How many jobs got room at the expense of others in this round. */
+  preemptions: number;
   /** Jobs that wait for room, in the order in which they get it. */
   queue: Job[];
   /** The job for which nodes, quota or its turn are being kept free. */
@@ -30,8 +30,10 @@ export interface Tenant extends Holding {
   /** Quota that is left. */
   left: Float64Array;
   runningJobs: number;
-  /** Its part of the board's list of the same name. */
+  /** Its jobs that run when the round begins, the cheapest to stop first. */
   byCost: Job[];
+  /** Of those. */
+  lowestScore: number;
   /** Workers that its jobs have beyond their minimum. */
   surplus: number;
   /** The share up to which its jobs go before those of tenants that have theirs. */
@@ -61,8 +63,6 @@ export interface Job {
   forced: boolean;
   /** For the jobs that wait for it. */
   dependentPoints: number;
-  /** Its index in the board's `byCost`. */
-  cost: number;
   /** Why it does not take part. */
   obstacle: { reason: Reason; message: string } | undefined;
   /** In this round it had `from` workers before others took some. */
@@ -87,55 +87,73 @@ export const NOWHERE = -2;
 
 /** Sets up the books for a round in which nobody has anything yet. */
 export function setUp({ tenants: states, jobs, nodes }: Snapshot, now: number, policy: Policy): Board {
-  const keys = jobs.map(({ perWorker, nodeSelector, tolerations, oneNode }) => JSON.stringify([perWorker, nodeSelector, tolerations, oneNode]));
-  const capacity = capacityOf(nodes, firstOfEach(jobs, keys));
-  const shapeOf = shapeFinder(capacity, jobs);
-  const chargeKeys = jobs.map(({ quotaPerWorker }) => JSON.stringify(quotaPerWorker));
+  const shapeKeys = jobs.map(shapeKey);
+  const chargeKeys = jobs.map(({ quotaPerWorker }) => amountsKey(quotaPerWorker));
+  const shaped = firstOfEach(jobs, shapeKeys);
+  const capacity = capacityOf(nodes, shaped);
+  const shapeOf = shapeFinder(capacity, shaped);
   const quotaNames = namesIn([...states.map(({ quota }) => quota), ...firstOfEach(jobs, chargeKeys).map(({ quotaPerWorker }) => quotaPerWorker)]);
-  const charges = new Map<string, Float64Array>();
-  const kinds = new Map<string, number>();
+  const charges = new Map<string, { id: number; amounts: Float64Array }>();
+  const kinds = new Map<number, number>();
 
   const tenants = states.map((state): Tenant => {
     const left = vector(quotaNames, state.quota, Number.POSITIVE_INFINITY);
     addTo(left, vector(quotaNames, state.usedByOthers), -1);
-    return { state, weight: state.weight, left, amounts: new Float64Array(capacity.resources.length), share: 0, runningJobs: 0, byCost: [], surplus: 0, entitled: 0 };
+    const amounts = new Float64Array(capacity.resources.length);
+    return { state, weight: state.weight, left, amounts, share: 0, runningJobs: 0, byCost: [], lowestScore: Number.POSITIVE_INFINITY, surplus: 0, entitled: 0 };
   });
-  const tenantsByName = new Map(tenants.map((tenant) => [tenant.state.name, tenant]));
+  const numbers = new Map(states.map(({ name }, index) => [name, index]));
 
   const all = jobs.map((state, index): Job => {
-    const [shapeKey, chargeKey] = [keys[index] as string, chargeKeys[index] as string];
-    const shape = shapeOf(state, shapeKey);
-    const charge = charges.get(chargeKey) ?? vector(quotaNames, state.quotaPerWorker);
+    const chargeKey = chargeKeys[index] as string;
+    const shape = shapeOf(state, shapeKeys[index] as string);
+    const charge = charges.get(chargeKey) ?? { id: charges.size, amounts: vector(quotaNames, state.quotaPerWorker) };
     charges.set(chargeKey, charge);
-    const kindKey = `${state.tenant} ${shape.id} ${chargeKey}`;
+    const tenant = numbers.get(state.tenant) ?? -1;
+    const kindKey = ((tenant + 1) * jobs.length + shape.id) * jobs.length + charge.id;
     const kind = kinds.get(kindKey) ?? kinds.size;
     kinds.set(kindKey, kind);
-    const max = Math.max(1, state.max);
     const { held } = state;
-    const live = state.workers.filter(({ endingAt }) => endingAt === undefined);
-    const before = held?.workers ?? live.length;
-    const placed = live.filter(({ node }) => node !== undefined);
-    const seenSince = placed.length === 0 ? undefined : Math.min(...placed.map(({ startedAt }) => startedAt ?? now));
-    const startedAt = before === 0 ? undefined : (held?.startedAt ?? seenSince);
+    const max = Math.max(1, state.max);
+    const before = held?.workers ?? state.workers.reduce((count, { endingAt }) => count + Number(endingAt === undefined), 0);
     return {
-      state, index, tenant: tenantsByName.get(state.tenant), shape, charge, kind, max,
+      state, index, tenant: tenants[tenant], shape, charge: charge.amounts, kind, max,
       min: Math.min(max, Math.max(1, state.min)),
       before,
       seats: [],
       rank: UNRANKED,
       waitingSince: held?.waitingSince ?? Math.min(state.queuedAt, now),
-      startedAt,
+      startedAt: before === 0 ? undefined : (held?.startedAt ?? firstPlacedAt(state, now)),
       grewAt: held?.grewAt,
       cutAt: held?.cutAt,
       cutFor: held?.cutFor,
       forced: held?.forced ?? false,
       dependentPoints: 0,
-      cost: 0,
       obstacle: undefined,
       cut: undefined,
     };
   });
-  return { now, policy, capacity, quotaNames, tenants, jobs: all, ranked: [], byCost: [], queue: [], reservation: undefined };
+  return { now, policy, capacity, quotaNames, tenants, jobs: all, ranked: [], preemptions: 0, queue: [], reservation: undefined };
+}
+
+/** A job runs from when its first worker has a node. */
+function firstPlacedAt({ workers }: JobState, now: number): number | undefined {
+  const placed = workers.filter(({ node, endingAt }) => node !== undefined && endingAt === undefined);
+  return placed.length === 0 ? undefined : Math.min(...placed.map(({ startedAt }) => startedAt ?? now));
+}
+
+// Made for each job in each round, so plain concatenation instead of JSON.
+function shapeKey({ perWorker, nodeSelector, tolerations, oneNode }: JobState): string {
+  let key = `${amountsKey(perWorker)}${oneNode ? '!' : '|'}`;
+  for (const label in nodeSelector) key += `${label}=${nodeSelector[label]},`;
+  for (const toleration of tolerations) key += JSON.stringify(toleration);
+  return key;
+}
+
+function amountsKey(amounts: Amounts): string {
+  let key = '';
+  for (const name in amounts) key += `${name}=${amounts[name]},`;
+  return key;
 }
 
 const UNRANKED: Rank = { dueAt: undefined, aged: false, hurry: undefined, score: 0, createdAt: 0, uid: '' };
@@ -179,6 +197,9 @@ function book({ capacity }: Board, { tenant, shape, charge }: Job, { node }: Sea
 
 /** The node that a job may not leave. */
 export const homeOf = ({ shape, seats }: Job): number | undefined => (shape.oneNode ? seats.find(({ node }) => node !== NOWHERE)?.node : undefined);
+
+/** Workers within the known capacity. */
+export const placedSeats = ({ seats }: Job): number => seats.reduce((count, { node }) => count + Number(node !== NOWHERE), 0);
 
 export const isWaiting = ({ obstacle, tenant, startedAt }: Job): boolean => obstacle === undefined && tenant !== undefined && startedAt === undefined;
 

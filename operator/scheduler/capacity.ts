@@ -36,7 +36,7 @@ export function capacityOf(nodes: readonly NodeState[], shapes: readonly JobStat
   return { nodes, indexes: new Map(nodes.map(({ name }, index) => [name, index])), resources, free, total, reserved: new Uint8Array(nodes.length), version: 0 };
 }
 
-/** Finds the shape of a job; call it before anything is taken. */
+/** Finds the shape of a job; call it before anything is taken. `jobs`: one of each shape. */
 export function shapeFinder(capacity: Capacity, jobs: readonly JobState[]): (job: JobState, key: string) => Shape {
   const shapes = new Map<string, Shape>();
   const classes = nodeClasses(capacity.nodes, new Set(jobs.flatMap(({ nodeSelector }) => Object.keys(nodeSelector))));

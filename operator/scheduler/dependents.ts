@@ -16,15 +16,22 @@ export function dependenciesOf({ jobs, finished }: Pick<Snapshot, 'jobs' | 'fini
   if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points };
 
   const indexes = new Map(jobs.map(({ key }, index) => [key, index]));
-  const open = jobs.map(({ dependsOn }) => [...new Set(dependsOn)].flatMap((key) => indexes.get(key) ?? []));
+  const open = new Map<number, number[]>();
+  jobs.forEach(({ dependsOn }, index) => {
+    if (dependsOn.length === 0) return;
+    const on = [...new Set(dependsOn)].flatMap((key) => indexes.get(key) ?? []);
+    open.set(index, on);
+    for (const other of on) if (!open.has(other)) open.set(other, []);
+  });
   const { order, cyclic } = sorted(open);
   // Dependents come after what they depend on, so their own points are known when they are added.
   for (const index of order.reverse()) {
-    for (const on of open[index] as number[]) {
+    for (const on of open.get(index) ?? []) {
       points.set(on, Math.min(policy.dependentsCap, (points.get(on) ?? 0) + policy.dependentPoints + (points.get(index) ?? 0)));
     }
   }
   jobs.forEach(({ key, dependsOn }, index) => {
+    if (dependsOn.length === 0) return;
     const failed = dependsOn.filter((on) => !indexes.has(on) && finished.get(on) === 'Failed');
     const unmet = dependsOn.filter((on) => indexes.has(on) || finished.get(on) === undefined);
     if (failed.length > 0) blocked.set(index, { reason: 'DependencyFailed', message: `${listed(failed)}, which it depends on, failed; fix that and create both again` });
@@ -45,10 +52,13 @@ function listed(keys: readonly string[]): string {
   return names.join(', ') + (keys.length > NAMES_SHOWN ? ` and ${keys.length - NAMES_SHOWN} more` : '');
 }
 
+/** For each job that is part of it, those that it depends on. */
+type Graph = ReadonlyMap<number, readonly number[]>;
+
 /** Kahn's topological order, and what is left over on cycles after those are gone that only hang on one. */
-function sorted(open: readonly (readonly number[])[]): { order: number[]; cyclic: Set<number> } {
-  const dependents: number[][] = open.map(() => []);
-  open.forEach((on, index) => { for (const other of on) (dependents[other] as number[]).push(index); });
+function sorted(open: Graph): { order: number[]; cyclic: Set<number> } {
+  const dependents = new Map<number, number[]>([...open.keys()].map((index) => [index, []]));
+  for (const [index, on] of open) for (const other of on) dependents.get(other)?.push(index);
   const order = peel(open, dependents, new Set(open.keys()));
   const left = new Set(open.keys());
   for (const index of order) left.delete(index);
@@ -57,11 +67,11 @@ function sorted(open: readonly (readonly number[])[]): { order: number[]; cyclic
 }
 
 /** Those of `among` that can be taken one after the other without anyone left in `needs` of them. */
-function peel(needs: readonly (readonly number[])[], neededBy: readonly (readonly number[])[], among: ReadonlySet<number>): number[] {
-  const open = new Map([...among].map((index) => [index, (needs[index] as readonly number[]).filter((other) => among.has(other)).length]));
+function peel(needs: Graph, neededBy: Graph, among: ReadonlySet<number>): number[] {
+  const open = new Map([...among].map((index) => [index, (needs.get(index) ?? []).filter((other) => among.has(other)).length]));
   const taken = [...among].filter((index) => open.get(index) === 0);
   for (const index of taken) {
-    for (const other of neededBy[index] as readonly number[]) {
+    for (const other of neededBy.get(index) ?? []) {
       const count = open.get(other);
       if (count === undefined) continue;
       open.set(other, count - 1);
@@ -71,12 +81,12 @@ function peel(needs: readonly (readonly number[])[], neededBy: readonly (readonl
   return taken;
 }
 
-function cycleFrom(start: number, open: readonly (readonly number[])[], cyclic: ReadonlySet<number>, jobs: readonly JobState[]): string {
+function cycleFrom(start: number, open: Graph, cyclic: ReadonlySet<number>, jobs: readonly JobState[]): string {
   const path: number[] = [];
   let index: number | undefined = start;
   while (index !== undefined && !path.includes(index) && path.length < 10) {
     path.push(index);
-    index = (open[index] as readonly number[]).find((other) => cyclic.has(other));
+    index = open.get(index)?.find((other) => cyclic.has(other));
   }
   const names = [...path, ...(index === undefined ? [] : [index])].map((at) => (jobs[at] as JobState).key);
   return names.map((key) => key.slice(key.indexOf('/') + 1)).join(' → ');

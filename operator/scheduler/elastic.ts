@@ -3,6 +3,7 @@ import { findNodes } from './capacity.ts';
 import { inTurns } from './order.ts';
 import { makeRoom } from './preempt.ts';
 import { quotaRoom } from './quota.ts';
+import { compareRanks } from './rank.ts';
 import { weighed } from './share.ts';
 
 /**
@@ -10,7 +11,7 @@ import { weighed } from './share.ts';
  * get what they need to be in time, then the rest in turns, the tenant with the least share first, its jobs by rank.
  */
 export function growRunning(board: Board): boolean {
-  const running = board.ranked.filter(({ startedAt, seats }) => startedAt !== undefined && seats.length > 0);
+  const running = board.ranked.filter(({ startedAt, seats }) => startedAt !== undefined && seats.length > 0).sort((a, b) => compareRanks(a.rank, b.rank));
   for (const job of running) placePending(board, job);
   const growing = running.filter((job) => job.seats.length < job.max && job.tenant?.state.cordoned === false
     && !isCooling(job, board) && job.seats.every(({ node }) => node !== NOWHERE));

@@ -13,6 +13,7 @@ export function estimateStarts(board: Board): Map<Job, number> {
   for (const node of capacity.free) addTo(free, node, 1);
   const ends = board.ranked.filter(({ startedAt }) => startedAt !== undefined).map((job) => ({ job, at: endOf(job, now) }))
     .filter((end): end is End => end.at !== undefined).sort((a, b) => a.at - b.at || a.job.index - b.job.index);
+  const endsOf = Map.groupBy(ends, ({ job }) => job.tenant as Tenant);
   const nodes = new Supply(free, ends, ({ shape, seats }) => ({ amounts: shape.need, times: seats.length }));
   const quotas = new Map<Tenant, Supply>();
   const estimates = new Map<Job, number>();
@@ -20,7 +21,7 @@ export function estimateStarts(board: Board): Map<Job, number> {
     const tenant = job.tenant as Tenant;
     let quota = quotas.get(tenant);
     if (!quota) {
-      quota = new Supply(tenant.left.slice(), ends.filter((end) => end.job.tenant === tenant), ({ charge, seats }) => ({ amounts: charge, times: seats.length }));
+      quota = new Supply(tenant.left.slice(), endsOf.get(tenant) ?? [], ({ charge, seats }) => ({ amounts: charge, times: seats.length }));
       quotas.set(tenant, quota);
     }
     const roomAt = nodes.take(job.shape.need, job.min);
@@ -58,7 +59,7 @@ class Supply {
   /** When there will be that much for who comes next; undefined when all that is known does not do. */
   take(need: Float64Array, times: number): number | undefined {
     addTo(this.#free, need, -times);
-    while (need.some((each, i) => each > 0 && (this.#free[i] as number) < 0)) {
+    while (this.#lacks(need)) {
       const end = this.#ends[this.#next++];
       if (!end) return undefined;
       const { amounts, times: count } = this.#givenBack(end.job);
@@ -66,5 +67,10 @@ class Supply {
       this.#at = end.at;
     }
     return this.#at;
+  }
+
+  #lacks(need: Float64Array): boolean {
+    for (let i = 0; i < need.length; i++) if ((need[i] as number) > 0 && (this.#free[i] as number) < 0) return true;
+    return false;
   }
 }

@@ -11,11 +11,12 @@ import type { WorkerState } from './snapshot.ts';
 export function keepRunning(board: Board): void {
   for (const job of board.jobs) takeStuck(board, job);
   const running = board.ranked.filter(({ startedAt }) => startedAt !== undefined);
+  // Of all jobs, first the workers on nodes, then those that are planned: nobody takes a node from under another.
   for (const job of running) keepPlaced(board, job);
+  for (const job of running) keepPlanned(board, job);
   for (const job of running) planOthers(board, job);
 }
 
-/** Workers on nodes first, of all jobs, so that no plan takes a node from under them. */
 function keepPlaced(board: Board, job: Job): void {
   const granted = Math.min(job.before, job.max, quotaRoom(job));
   if (granted < job.min) return;
@@ -28,12 +29,26 @@ function keepPlaced(board: Board, job: Job): void {
   for (let i = kept.length; i < granted; i++) seat(board, job, { node: NOWHERE, worker: undefined, since: sinceGrant, idle: false });
 }
 
+/** Workers without a node go where the last round counted them, if there still is room. */
+function keepPlanned(board: Board, job: Job): void {
+  const { capacity } = board;
+  const pending = job.seats.filter(({ node }) => node === NOWHERE);
+  for (const name of pending.length === 0 ? [] : (job.state.held?.planned ?? [])) {
+    const node = capacity.indexes.get(name);
+    const home = homeOf(job);
+    if (node === undefined || job.shape.matches[node] === 0 || (home !== undefined && home !== node) || roomOn(capacity, job.shape, node) === 0) continue;
+    const where = pending.shift();
+    if (!where) return;
+    place(board, job, where, node);
+  }
+}
+
 function planOthers(board: Board, job: Job): void {
-  const planned = [...(job.state.held?.planned ?? [])];
   for (const where of job.seats) {
     if (where.node !== NOWHERE) continue;
-    const node = nodeFor(board, job, planned);
-    if (node !== undefined) place(board, job, where, node);
+    const node = findNodes(board.capacity, job.shape, 1, homeOf(job))?.[0];
+    if (node === undefined) break;
+    place(board, job, where, node);
   }
   const beyond = job.seats.filter(({ node }) => node === NOWHERE);
   const placed = job.seats.length - beyond.length;
@@ -48,17 +63,6 @@ function planOthers(board: Board, job: Job): void {
   job.forced = false;
 }
 
-/** The node on which the last round counted the worker, if there still is room, else another. */
-function nodeFor(board: Board, job: Job, planned: string[]): number | undefined {
-  const home = homeOf(job);
-  for (let name = planned.shift(); name !== undefined; name = planned.shift()) {
-    const node = board.capacity.indexes.get(name);
-    if (node === undefined || job.shape.matches[node] === 0 || (home !== undefined && home !== node)) continue;
-    if (roomOn(board.capacity, job.shape, node) > 0) return node;
-  }
-  return findNodes(board.capacity, job.shape, 1, home)?.[0];
-}
-
 /** Best worth keeping first: on a node, busy, longest at work. The rest are the pods to delete. */
 export function firstToKeep(workers: readonly WorkerState[]): { worker: WorkerState; index: number }[] {
   const cost = ({ node, idle }: WorkerState): number => (node === undefined ? 2 : idle ? 1 : 0);
@@ -70,7 +74,7 @@ export function firstToKeep(workers: readonly WorkerState[]): { worker: WorkerSt
 /** The workers of a job, the first to be given up first: pending, idle, newest. */
 export function firstToGo(seats: readonly Seat[]): Seat[] {
   const cost = ({ node, worker, idle }: Seat): number => (node === NOWHERE ? 0 : worker === undefined ? 1 : idle ? 2 : 3);
-  return [...seats].sort((a, b) => cost(a) - cost(b) || b.since - a.since || (b.worker ?? 0) - (a.worker ?? 0));
+  return seats.length < 2 ? [...seats] : [...seats].sort((a, b) => cost(a) - cost(b) || b.since - a.since || (b.worker ?? 0) - (a.worker ?? 0));
 }
 
 /** A worker that does not come to its end still takes its part of the node. */

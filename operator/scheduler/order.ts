@@ -7,12 +7,13 @@ import { dominantShare, weighed } from './share.ts';
  * first. A job that is passed over holds its place: what it claims counts as its tenant's from then on.
  */
 export function inStartOrder(board: Board, tryJob: (job: Job) => boolean): void {
+  const nothing = new Float64Array(board.capacity.resources.length);
   const claims = new Map<Tenant, number>();
   const shareOf = (tenant: Tenant): number => tenant.share + (claims.get(tenant) ?? 0);
   const offer = (job: Job): void => {
     if (tryJob(job)) return;
     const tenant = job.tenant as Tenant;
-    const claim = dominantShare(new Float64Array(job.shape.need.length), board.capacity.total, job.shape.need, job.min);
+    const claim = dominantShare(nothing, board.capacity.total, job.shape.need, job.min);
     claims.set(tenant, (claims.get(tenant) ?? 0) + claim);
   };
   const beyond: Job[] = [];

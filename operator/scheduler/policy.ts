@@ -23,6 +23,8 @@ export interface Policy {
   hurryAt: number;
   /** It is hurried no longer when its work takes less than the time left divided by this. Apart by more than noise in rates. */
   relaxAt: number;
+  /** How many jobs may get room at the expense of others in one round; the next round goes on. */
+  preemptionsPerRound: number;
   /** Part of the time from the creation to the deadline that a job without a measured rate is taken to need. */
   unknownWork: number;
   /** Workers of one job that may be made beyond the known capacity, for a cluster autoscaler to see; 0 for none. */
@@ -46,6 +48,7 @@ export const defaultPolicy: Policy = {
   minRuntimeMs: 120_000,
   minWorkerRuntimeMs: 30_000,
   cooldownMs: 30_000,
+  preemptionsPerRound: 100,
   hurryAt: 1.5,
   relaxAt: 2.5,
   unknownWork: 1 / 3,

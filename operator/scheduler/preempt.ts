@@ -1,9 +1,9 @@
-import { type Board, homeOf, type Job, type Seat, seat, unseat } from './board.ts';
+import { type Board, homeOf, type Job, NOWHERE, placedSeats, type Seat, seat, type Tenant, unseat } from './board.ts';
 import { roomOn } from './capacity.ts';
 import { firstToGo } from './keep.ts';
 import type { Policy } from './policy.ts';
 import { quotaRoom } from './quota.ts';
-import { compareRanks, type Rank } from './rank.ts';
+import { compareRanks, type Rank, rankJob } from './rank.ts';
 import type { VictimReason } from './result.ts';
 import { atMost, dominantShare, weighed } from './share.ts';
 
@@ -30,11 +30,13 @@ interface Taken {
  * is not enough.
  */
 export function makeRoom(board: Board, want: Job, count: number, purpose: Purpose): boolean {
-  const victims = victimsFor(board, want, count, purpose);
-  if (victims.length === 0) return false;
-  const search = new Search(board, want, count, purpose, victims);
+  if (board.preemptions >= board.policy.preemptionsPerRound) return false;
+  const tenants = debtors(board, want, purpose);
+  if (tenants.length === 0) return false;
+  const search = new Search(board, want, count, purpose, tenants);
   if (search.shrink() || (purpose !== 'grow' && search.suspend())) {
     search.spare();
+    board.preemptions++;
     for (const taken of search.taken) settle(board, want, taken);
     return true;
   }
@@ -49,7 +51,7 @@ export function outranks(want: Rank, other: Rank, needed: boolean, margin: numbe
   return want.score >= other.score + margin ? 'Priority' : undefined;
 }
 
-/** Cheapest first: not hurried, low score (jobs of nearly the same score are equal), least work since its checkpoint, last in rank. */
+/** For sorting, cheapest first: not hurried, low score (jobs of nearly the same score are equal), least work since its checkpoint, last in rank. */
 export function compareCosts(a: Job, b: Job, policy: Policy): number {
   const step = Math.max(1, policy.preemptMargin / 2);
   return Number(a.rank.hurry !== undefined) - Number(b.rank.hurry !== undefined)
@@ -58,23 +60,22 @@ export function compareCosts(a: Job, b: Job, policy: Policy): number {
     || compareRanks(b.rank, a.rank);
 }
 
-/** Running jobs that may owe something to this one, cheapest first. */
-function victimsFor({ capacity, tenants, byCost }: Board, want: Job, count: number, purpose: Purpose): readonly Job[] {
+/**
+ * Tenants whose jobs may owe something to this one: those that hold more than their share, which was lent, the one with
+ * most of that first; then the job's own; then the others.
+ */
+function debtors({ tenants }: Board, want: Job, purpose: Purpose): Tenant[] {
   const own = want.tenant;
-  if (!own) return [];
-  // Quota is only ever freed by the tenant's own jobs; what nodes lack, by those of any tenant.
-  if (purpose === 'forced') return byCost;
-  const after = weighed(dominantShare(own.amounts, capacity.total, want.shape.need, count), own);
-  let found = own.byCost;
-  let all = found.length;
-  for (const tenant of tenants) {
-    // Who would hold less than the job's tenant owes nothing, and nobody is suspended for growth.
-    if (tenant === own || tenant.byCost.length === 0 || !atMost(after, weighed(tenant.share, tenant)) || (purpose === 'grow' && tenant.surplus === 0)) continue;
-    found = found.concat(tenant.byCost);
-    all += tenant.byCost.length;
-  }
-  if (all === own.byCost.length) return purpose === 'grow' && own.surplus === 0 ? [] : found;
-  return found.sort((a, b) => a.cost - b.cost);
+  const lent = ({ share, entitled, weight }: Tenant): number => Math.max(0, share - entitled) / weight;
+  const able = (tenant: Tenant): boolean => {
+    if (tenant.byCost.length === 0 || (purpose === 'grow' && tenant.surplus === 0)) return false;
+    if (purpose === 'forced') return true;
+    // Who has its share takes from nobody else.
+    if (!own || (tenant !== own && own.share >= own.entitled)) return false;
+    return (tenant !== own && lent(tenant) > 0) || want.rank.hurry !== undefined || want.rank.score >= tenant.lowestScore;
+  };
+  const order = (tenant: Tenant): number => (tenant === own ? 1 : lent(tenant) > 0 ? 0 : 2);
+  return tenants.filter(able).sort((a, b) => order(a) - order(b) || lent(b) - lent(a) || a.lowestScore - b.lowestScore);
 }
 
 /** One search for room. It works on the board itself, so what it took is either settled or undone. */
@@ -84,35 +85,47 @@ class Search {
   readonly #want: Job;
   readonly #count: number;
   readonly #purpose: Purpose;
-  readonly #victims: readonly Job[];
+  readonly #tenants: readonly Tenant[];
   readonly #version: number;
   readonly #home: number | undefined;
   /** Workers of the job that wants room for which nodes have it now. */
   #fits: number;
   #suspended = 0;
+  /** The rank that it claims by: its deadline gives it no more than what it needs to be in time. */
+  readonly #claim: Rank;
 
-  constructor(board: Board, want: Job, count: number, purpose: Purpose, victims: readonly Job[]) {
+  constructor(board: Board, want: Job, count: number, purpose: Purpose, tenants: readonly Tenant[]) {
     this.#board = board;
     this.#want = want;
     this.#count = count;
     this.#purpose = purpose;
-    this.#victims = victims;
+    this.#tenants = tenants;
     this.#version = board.capacity.version;
     this.#home = homeOf(want);
+    this.#claim = want.seats.length > 0 && want.seats.length >= (want.rank.hurry?.workers ?? 0) ? { ...want.rank, hurry: undefined } : want.rank;
     const { memo } = want.shape;
     const none = memo.version === board.capacity.version && memo.atMost === 0 && this.#home === undefined;
     this.#fits = none ? 0 : this.#countFits();
   }
 
   shrink(): boolean {
+    return this.#tenants.some(({ byCost, surplus }) => surplus > 0 && this.#shrinkAny(byCost));
+  }
+
+  suspend(): boolean {
+    return this.#tenants.some(({ byCost }) => this.#suspendAny(byCost));
+  }
+
+  #shrinkAny(victims: readonly Job[]): boolean {
     const { now, policy } = this.#board;
-    for (const victim of this.#victims) {
+    for (const victim of victims) {
       const from = victim.seats.length;
       if (from <= victim.min || victim === this.#want || !this.#right(victim, 1, 'surplus')) continue;
       const seats: Seat[] = [];
-      for (const where of firstToGo(victim.seats)) {
+      const useful = victim.seats.filter((where) => now - where.since >= policy.minWorkerRuntimeMs && this.#helps(victim, where));
+      for (const where of firstToGo(useful)) {
         if (victim.seats.length <= victim.min || this.#enough()) break;
-        if (now - where.since < policy.minWorkerRuntimeMs || !this.#helps(victim, where)) continue;
+        if (!this.#helps(victim, where) || (where.node !== NOWHERE && placedSeats(victim) <= victim.min)) continue;
         const reason = this.#right(victim, 1, 'surplus');
         if (!reason) break;
         if (seats.length === 0) this.taken.push({ job: victim, seats, reason, whole: false, from });
@@ -124,15 +137,17 @@ class Search {
     return false;
   }
 
-  suspend(): boolean {
+  #suspendAny(victims: readonly Job[]): boolean {
     const { now, policy } = this.#board;
-    for (const victim of this.#victims) {
-      if (victim === this.#want || now - (victim.startedAt ?? now) < policy.minRuntimeMs) continue;
+    for (const victim of victims) {
+      if (victim === this.#want || victim.seats.length === 0 || now - (victim.startedAt ?? now) < policy.minRuntimeMs) continue;
       const reason = this.#right(victim, victim.seats.length, 'all');
       if (!reason || !(victim.seats.some((where) => this.#helps(victim, where)) || this.#freesJob(victim))) continue;
-      const seats = [...victim.seats];
-      this.taken.push({ job: victim, seats, reason, whole: true, from: seats.length });
-      for (const where of seats) this.#take(victim, where);
+      const remaining = [...victim.seats];
+      const earlier = this.taken.findIndex(({ job }) => job === victim);
+      const shrunk = earlier < 0 ? [] : this.taken.splice(earlier, 1).flatMap(({ seats }) => seats);
+      this.taken.push({ job: victim, seats: [...shrunk, ...remaining], reason, whole: true, from: shrunk.length + remaining.length });
+      for (const where of remaining) this.#take(victim, where);
       if (victim.tenant === this.#want.tenant) this.#suspended++;
       if (this.#enough()) return true;
     }
@@ -166,15 +181,15 @@ class Search {
     if (this.#purpose === 'forced') return 'Starvation';
     const [own, other] = [this.#want.tenant, victim.tenant];
     if (!own || !other) return undefined;
-    if (own !== other && this.#fits >= this.#count) return undefined;
+    if (own !== other && (this.#fits >= this.#count || own.share >= own.entitled)) return undefined;
     const needed = part === 'all' || victim.seats.length <= (victim.rank.hurry?.workers ?? 0);
     // Growing asks for a margin as suspending does, so that equals do not pass workers to and fro.
     const margin = part === 'surplus' && this.#purpose === 'start' ? 0 : policy.preemptMargin;
-    const byRank = outranks(this.#want.rank, victim.rank, needed, margin, policy);
+    const byRank = outranks(this.#claim, victim.rank, needed, margin, policy);
     if (own === other) return byRank;
-    const after = weighed(dominantShare(own.amounts, capacity.total, this.#want.shape.need, this.#count), own);
-    if (atMost(after, weighed(dominantShare(other.amounts, capacity.total, victim.shape.need, -workers), other))) return byRank ?? 'Share';
-    return atMost(after, weighed(other.share, other)) ? byRank : undefined;
+    // What is beyond the other's share was lent. Within it, rank decides, and only as long as the other is not the poorer.
+    if (atMost(other.entitled, dominantShare(other.amounts, capacity.total, victim.shape.need, -workers))) return byRank ?? 'Share';
+    return byRank && atMost(weighed(dominantShare(own.amounts, capacity.total, this.#want.shape.need, this.#count), own), weighed(other.share, other)) ? byRank : undefined;
   }
 
   #enough(): boolean {
@@ -226,7 +241,8 @@ class Search {
   }
 }
 
-function settle({ now }: Board, want: Job, { job, seats, reason, whole, from }: Taken): void {
+function settle(board: Board, want: Job, { job, seats, reason, whole, from }: Taken): void {
+  const { now } = board;
   if (seats.length === 0) return;
   job.cut ??= { from, reason };
   job.cutAt = now;
@@ -236,6 +252,7 @@ function settle({ now }: Board, want: Job, { job, seats, reason, whole, from }: 
   job.waitingSince = now;
   job.forced = false;
   if (job.tenant) job.tenant.runningJobs--;
+  rankJob(board, job);
 }
 
 /** It has fewer workers than before the round because others took them. */

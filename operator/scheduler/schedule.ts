@@ -1,4 +1,4 @@
-import { type Board, isCooling, isWaiting, type Job, setUp } from './board.ts';
+import { type Board, isCooling, isWaiting, setUp, type Tenant } from './board.ts';
 import { dependenciesOf } from './dependents.ts';
 import { growRunning } from './elastic.ts';
 import { keepRunning } from './keep.ts';
@@ -8,7 +8,8 @@ import { defaultPolicy, type Policy } from './policy.ts';
 import { compareCosts } from './preempt.ts';
 import { compareRanks, rankJob } from './rank.ts';
 import type { Schedule } from './result.ts';
-import { entitlements } from './share.ts';
+import { addTo } from './resources.ts';
+import { dominantShare, entitlements } from './share.ts';
 import type { Snapshot } from './snapshot.ts';
 import { release, serveLongestWaiting } from './starved.ts';
 import { startWaiting } from './start.ts';
@@ -27,7 +28,7 @@ const MAX_TURNS = 8;
  *  3. ranks: due jobs, then by base priority + ageing + dependents
  *  4. what runs keeps its workers, as far as quota and nodes still allow
  *  5. those that may not start are barred: dependencies, cordon, a quota that is too small
- *  6. each tenant's share, by weight among those that want something
+ *  6. the share that each tenant is entitled to, by weight and by what it wants
  *  7. the job that has waited longest gets its way, if it has waited too long
  *  8. waiting jobs start with their minimum, on free room or on what others owe them; then running jobs grow
  *  9. a few workers beyond the known capacity, for a cluster autoscaler
@@ -46,7 +47,7 @@ export function schedule(snapshot: Snapshot, now: number, policy: Policy = defau
     const started = startWaiting(board);
     if (!growRunning(board) && !started) break;
   }
-  board.queue.push(...board.ranked.filter((job) => isWaiting(job) && isCooling(job, board)));
+  board.queue.push(...board.ranked.filter((job) => isWaiting(job) && isCooling(job, board)).sort((a, b) => compareRanks(a.rank, b.rank)));
   grantBeyondCapacity(board);
   release(board);
   return tell(board);
@@ -62,13 +63,18 @@ function rank(board: Board, points: ReadonlyMap<number, number>): void {
 }
 
 function entitle(board: Board): void {
-  const wanting = board.ranked.filter((job) => isWaiting(job) || job.seats.length > 0);
-  const wantingTenants = new Set(wanting.map(({ tenant }) => tenant));
-  const active = board.tenants.filter((tenant) => wantingTenants.has(tenant));
-  entitlements(active).forEach((share, index) => { (active[index] as Board['tenants'][number]).entitled = share; });
-  board.byCost = wanting.filter((job: Job) => job.seats.length > 0).sort((a, b) => compareCosts(a, b, board.policy));
-  board.byCost.forEach((job, cost) => {
-    job.cost = cost;
-    job.tenant?.byCost.push(job);
-  });
+  const { capacity, ranked, tenants, policy } = board;
+  const wanted = new Map(tenants.map((tenant) => [tenant, new Float64Array(capacity.resources.length)]));
+  for (const job of ranked) {
+    const sum = job.tenant && wanted.get(job.tenant);
+    if (sum && (isWaiting(job) || job.seats.length > 0)) addTo(sum, job.shape.need, Math.max(job.seats.length, job.max));
+  }
+  const wants = [...wanted].map(([{ weight }, sum]) => ({ weight, wants: dominantShare(sum, capacity.total) }));
+  entitlements(wants).forEach((share, index) => { (tenants[index] as Tenant).entitled = share; });
+  const running = ranked.filter(({ seats, tenant }) => seats.length > 0 && tenant !== undefined).sort((a, b) => compareCosts(a, b, policy));
+  for (const job of running) {
+    const tenant = job.tenant as Tenant;
+    tenant.byCost.push(job);
+    tenant.lowestScore = Math.min(tenant.lowestScore, job.rank.score);
+  }
 }

@@ -26,8 +26,22 @@ export const weighed = (share: number, { weight }: Pick<Holding, 'weight'>): num
 const EPSILON = 1e-9;
 export const atMost = (a: number, b: number): boolean => a <= b + EPSILON;
 
-/** What each of the tenants that want something may hold while all of them do: its part of all weights. */
-export function entitlements(active: readonly { weight: number }[]): number[] {
-  const sum = active.reduce((all, { weight }) => all + weight, 0);
-  return active.map(({ weight }) => weight / sum);
+/**
+ * Weighted max-min fairness: each may hold its part of all weights, and what some do not want goes to the others in the
+ * same way. `wants` are dominant shares and may be more than 1 each.
+ */
+export function entitlements(tenants: readonly { weight: number; wants: number }[]): number[] {
+  const order = tenants.map((_, index) => index).sort((a, b) => per(tenants[a]) - per(tenants[b]) || a - b);
+  const entitled = tenants.map(() => 0);
+  let left = 1;
+  let weights = tenants.reduce((sum, { weight }) => sum + weight, 0);
+  for (const index of order) {
+    const { weight, wants } = tenants[index] as { weight: number; wants: number };
+    entitled[index] = Math.min(wants, (left * weight) / weights);
+    left -= entitled[index] as number;
+    weights -= weight;
+  }
+  return entitled;
 }
+
+const per = (tenant: { weight: number; wants: number } | undefined): number => (tenant ? tenant.wants / tenant.weight : 0);

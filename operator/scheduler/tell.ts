@@ -19,16 +19,20 @@ export function tell(board: Board): Schedule {
   }
   const words = new Words(board);
   const decisions = board.jobs.map((job): Decision => {
-    const planned = job.seats.flatMap((where) => (where.node >= 0 && !hasNode(job, where) ? [board.capacity.nodes[where.node]?.name ?? ''] : []));
+    const planned: string[] = [];
+    let beyondCapacity = 0;
+    for (const where of job.seats) {
+      if (where.node === NOWHERE) beyondCapacity++;
+      else if (where.node >= 0 && !hasNode(job, where)) planned.push(board.capacity.nodes[where.node]?.name ?? '');
+    }
     const position = positions.get(job);
     const startEstimate = estimates.get(job);
-    const kept = new Set(job.seats.map(({ worker }) => worker));
     return {
       uid: job.state.uid,
       key: job.state.key,
       workers: workersOf(job),
-      beyondCapacity: job.seats.reduce((count, { node }) => count + Number(node === NOWHERE), 0),
-      remove: job.obstacle?.reason === 'LeftToKueue' ? [] : job.state.workers.flatMap(({ endingAt }, index) => (endingAt !== undefined || kept.has(index) ? [] : [index])),
+      beyondCapacity,
+      remove: removed(job),
       planned,
       ...words.why(job, position ?? 0, ahead.get(job) ?? 0),
       ...words.limit(job),
@@ -41,6 +45,11 @@ export function tell(board: Board): Schedule {
 }
 
 const workersOf = ({ obstacle, max, seats }: Job): number => (obstacle?.reason === 'LeftToKueue' ? max : seats.length);
+
+function removed({ state, seats, obstacle }: Job): number[] {
+  if (state.workers.length === 0 || obstacle?.reason === 'LeftToKueue') return [];
+  return state.workers.flatMap(({ endingAt }, index) => (endingAt !== undefined || seats.some(({ worker }) => worker === index) ? [] : [index]));
+}
 
 const hasNode = ({ state }: Job, { worker }: Seat): boolean => worker !== undefined && state.workers[worker]?.node !== undefined;
 
