@@ -11,7 +11,7 @@ const longestMs = 500;
 const maxWindow = 1024;
 const usualSize = 32;
 /** With less work than this in a job, measuring would cost more than it gains. */
-const worthMs = 10_000;
+const worthMs = 30_000;
 /** The smallest batch that is at most this much slower than the fastest: more would only cost memory and time to a checkpoint. */
 const slack = 1.05;
 

@@ -16,7 +16,7 @@ const sampleBytes = 4 * 1024 * 1024;
 const firstLines = 8;
 /** All measuring takes about this much at most, and this share of the job's work. */
 const budgetMs = 2 * timing.checkpointMs;
-const budgetShare = 0.03;
+const budgetShare = 0.01;
 const leastRounds = 3;
 /** On a machine that is busy otherwise. */
 const patienceMs = 10_000;

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { env, type WorkerLoad, type WorkerSpec } from '../../../inference-pod/contract.ts';
 import { centred, dynamicallyQuantised, hungry } from '../../support/models/companions.ts';
 import { spinning } from '../../support/models/hostile.ts';
 import { SyncServer } from './sync-server.ts';
-import { aSpec, aVolume, type Folder, root, startWorker, type WorkerProcess } from './worker-process.ts';
+import { aSpec, aVolume, type Folder, startWorker, type WorkerProcess } from './worker-process.ts';
 
 let server: SyncServer;
 let url: string;
@@ -114,18 +115,19 @@ test('a model that does not return while its batch size is measured costs one mo
   expect(results().map(({ id }) => id)).toEqual(Array.from({ length: 20 }, (_, id) => id).filter((id) => id !== 3));
 }, 90_000);
 
-test('the batch size of a job that is long enough is measured, once, and used by every worker', async () => {
-  const digits = readFileSync(join(root, 'config/samples/data/digits.jsonl'), 'utf8');
-  volume.input('in.jsonl', digits.repeat(200));
-  const spec = aSpec(volume, 'digits/model.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 64, timeoutSeconds: 60 } });
+test('the batch size of a job that is long enough is measured once, and stored for every worker', async () => {
+  volume.input('in.jsonl', Array.from({ length: 20_000 }, (_, id) => `{"id":${id},"inputs":{"x":[1,2,3,4]}}\n`).join(''));
+  const spec = aSpec(volume, 'slow.onnx', { sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 64, timeoutSeconds: 60 } });
   const worker = start(spec, { [env.cpuMillis]: '2000' });
   await server.until(() => server.plan !== undefined && worker.log().includes('"measured"'), 60_000);
-  const plan = JSON.parse(readFileSync(join(volume.path, 'out/.millrace', spec.job.uid, 'shards.json'), 'utf8')) as { batch: { size: number; window: number } };
-  expect([1, 2, 4, 8, 16, 32, 64]).toContain(plan.batch.size);
-  const measured = /"measured":(\[[^\]]*\])/.exec(worker.log())?.[1] ?? '[]';
-  console.log(`digits: batch size ${plan.batch.size} from ${measured}`);
-  expect((JSON.parse(measured) as string[]).map((text) => Number(text.split(':')[0]))).toEqual([1, 2, 4, 8, 16, 32, 64]);
+  const plan = JSON.parse(readFileSync(join(volume.path, 'out/.millrace', spec.job.uid, 'shards.json'), 'utf8')) as { batch: { size: number } };
+  const measured = JSON.parse(/"measured":(\[[^\]]*\])/.exec(worker.log())?.[1] ?? '[]') as string[];
+  const sizes = measured.map((text) => Number(text.split(':')[0]));
+  // How far it goes depends on the machine: a run takes half a second at most.
+  expect(sizes.length).toBeGreaterThan(2);
+  expect(sizes).toEqual([1, 2, 4, 8, 16, 32, 64].slice(0, sizes.length));
+  expect(sizes).toContain(plan.batch.size);
   expect(server.requests.at(-1)?.load.engine).toEqual({
-    provider: 'cpu', device: expect.stringMatching(/\w/) as unknown, runtime: 'onnxruntime 1.30.0', node: process.versions.node, sessions: 2, threads: 1,
+    provider: 'cpu', device: expect.stringMatching(/\w/) as unknown, runtime: 'onnxruntime 1.30.0', node: process.versions.node, sessions: Math.min(2, availableParallelism()), threads: 1,
   });
 }, 90_000);
