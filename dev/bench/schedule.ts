@@ -1,6 +1,7 @@
 /**
  * How long one round of the scheduler takes: 10,000 jobs of 200 tenants on 1,000 nodes, on one core.
- * usage: node dev/bench/schedule.ts [JOBS [TENANTS [NODES [ROUNDS]]]]
+ *
+ *   npm run bench -- schedule [JOBS [TENANTS [NODES [ROUNDS]]]]
  */
 import type { Held, JobState, NodeState, Snapshot, TenantState, WorkerState } from '../../operator/scheduler/snapshot.ts';
 import type { Schedule } from '../../operator/scheduler/result.ts';
