@@ -186,6 +186,18 @@ describe('a Tenant that goes on', () => {
   });
 });
 
+test('the operator’s own account cannot write outside of tenants’ namespaces, though its role would let it', async () => {
+  const asOperator = ['--as=system:serviceaccount:millrace-system:millrace', '--as-group=system:serviceaccounts', '--as-group=system:authenticated'];
+  const object = (kind: string, apiVersion: string, more: object): object => ({ apiVersion, kind, metadata: { name: `reach-${runId}`, namespace: 'kube-system' }, ...more });
+  for (const manifest of [
+    object('Secret', 'v1', { stringData: { a: 'b' } }),
+    object('Role', 'rbac.authorization.k8s.io/v1', { rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }] }),
+    object('Pod', 'v1', { spec: { containers: [{ name: 'a', image: 'a' }] } }),
+  ]) {
+    expect(await refused(['create', '--filename=-', ...asOperator], manifest)).toContain('namespace kube-system is no tenant\'s, so the operator has no business in it');
+  }
+});
+
 test('what somebody else changes again and again is told by name, in growing intervals, and nothing spins', async () => {
   const name = `fought-${runId}`;
   const path = paths.group(net, `e2e-${name}`, 'networkpolicies', 'millrace-allow-dns');

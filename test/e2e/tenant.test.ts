@@ -176,11 +176,20 @@ test('a deleted Tenant takes its namespace along, or leaves it with deletionPoli
 
 describe('a wrong Tenant is refused with a sentence', () => {
   const spec = (change: object): object => ({ apiVersion: 'millrace.dev/v1alpha1', kind: 'Tenant', metadata: { name: `wrong-${bench.runId}`, labels: { [testLabel]: bench.runId } }, spec: change });
+  const egress = (peer: object): object => spec({ network: { egress: [{ to: [peer] }] } });
   test.each([
     ['an unknown field', spec({ qouta: {} }), 'unknown field "spec.qouta"'],
     ['a namespace of the cluster', spec({ namespace: 'kube-system' }), 'namespace must not be default or start with kube-'],
     ['a resource that no quota knows', spec({ quota: { cups: '3' } }), 'every key must be a resource that a ResourceQuota knows'],
     ['a default above the maximum', spec({ limits: { default: { cpu: '2' }, max: { cpu: '1' } } }), 'default must not be above max'],
+    ['a rule that no NetworkPolicy may have: In without values', egress({ podSelector: { matchExpressions: [{ key: 'app', operator: 'In' }] } }), 'values are needed with In and NotIn'],
+    ['Exists with values', egress({ podSelector: { matchExpressions: [{ key: 'app', operator: 'Exists', values: ['a'] }] } }), 'not allowed with Exists'],
+    ['a label key that is none', egress({ podSelector: { matchExpressions: [{ key: 'a b', operator: 'Exists' }] } }), 'key'],
+    ['a block with host bits', egress({ ipBlock: { cidr: '10.0.0.1/8' } }), 'without host bits'],
+    ['an exception outside of its block', egress({ ipBlock: { cidr: '10.0.0.0/8', except: ['192.168.0.0/16'] } }), 'every except must be a smaller block within cidr'],
+    ['an exception as large as its block', egress({ ipBlock: { cidr: '10.0.0.0/8', except: ['10.0.0.0/8'] } }), 'every except must be a smaller block'],
+    ['a port name in capitals', spec({ network: { ingress: [{ ports: [{ port: 'WEB' }] }] } }), 'or the name of a port'],
+    ['a port beyond the last', spec({ network: { ingress: [{ ports: [{ port: 65536 }] }] } }), 'a number from 1 to 65535'],
     ['an owner account without namespace', spec({ owners: [{ kind: 'ServiceAccount', name: 'x' }] }), 'namespace is required for a ServiceAccount'],
   ])('%s', async (_what, manifest, message) => {
     expect(await refused(['apply', '-f', '-'], manifest)).toContain(message);
