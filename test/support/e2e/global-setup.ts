@@ -23,20 +23,27 @@ export const testLabel = 'millrace.dev/e2e';
 export const folderPrefix = 'e2e-';
 const models = join(repoDir, 'test/support/models');
 
-let ready: Promise<{ cluster: Cluster; runId: string; release: () => void }> | undefined;
-/** Projects of this run that are not through yet. */
-let users = 0;
+interface Run {
+  ready?: Promise<{ cluster: Cluster; runId: string; release: () => void }>;
+  /** Projects that are not through yet. */
+  users: number;
+}
+/** Each project loads this module anew, in the same process. */
+const key = Symbol.for('millrace.e2e');
+const shared = globalThis as { [key]?: Run };
+shared[key] ??= { users: 0 };
+const run = shared[key];
 
 /** Once for all projects of a run: the cluster with today's images and chart. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  ready ??= prepare();
-  const { cluster, runId, release } = await ready;
+  run.ready ??= prepare();
+  run.users += 1;
+  const { cluster, runId, release } = await run.ready;
   project.provide('cluster', cluster);
   project.provide('runId', runId);
-  users += 1;
   return async () => {
-    users -= 1;
-    if (users === 0) await cleanUp(cluster, false).finally(release);
+    run.users -= 1;
+    if (run.users === 0) await cleanUp(cluster, false).finally(release);
   };
 }
 
