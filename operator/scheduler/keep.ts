@@ -2,6 +2,7 @@ import { creditMs } from './ageing.ts';
 import { type Board, homeOf, type Job, NOWHERE, OFF_LIST, place, type Seat, seat, unseat } from './board.ts';
 import { findNodes, roomOn } from './capacity.ts';
 import { quotaRoom } from './quota.ts';
+import { compareRanks, rankJob } from './rank.ts';
 import type { WorkerState } from './snapshot.ts';
 
 /**
@@ -15,6 +16,7 @@ export function keepRunning(board: Board): void {
   for (const job of running) keepPlaced(board, job);
   for (const job of running) keepPlanned(board, job);
   for (const job of running) planOthers(board, job);
+  board.ranked.sort((a, b) => compareRanks(a.rank, b.rank));
 }
 
 function keepPlaced(board: Board, job: Job): void {
@@ -61,6 +63,7 @@ function planOthers(board: Board, job: Job): void {
   job.waitingSince = board.now - creditMs(job, board.now);
   job.startedAt = undefined;
   job.forced = false;
+  rankJob(board, job);
 }
 
 /** Best worth keeping first: on a node, busy, longest at work. The rest are the pods to delete. */

@@ -50,5 +50,5 @@ function pendingPods({ state, seats }: Job): number[] {
 }
 
 /** A pending pod of it could end up on a node that is being kept for another job. */
-const wantsReserved = ({ reservation, capacity }: Board, { shape }: Job): boolean =>
-  reservation !== undefined && shape.matching.some((node) => capacity.reserved[node] === 1);
+const wantsReserved = ({ reservation, capacity }: Board, job: Job): boolean =>
+  reservation !== undefined && reservation.job !== job && job.shape.matching.some((node) => capacity.reserved[node] === 1);

@@ -14,7 +14,7 @@ export interface Decision {
   workers: number;
   /** Of them, how many exceed the known capacity: they stay Pending until a node is added or freed. */
   beyondCapacity: number;
-  /** Indexes into the job's `workers` of those to delete. */
+  /** Indexes into the job's `workers` of those to delete. From then on they are to be told as ending, so that the next round does not choose others. */
   remove: number[];
   /** Nodes on which workers are counted that have no node yet. A plan: where they go, the cluster's own scheduler decides. */
   planned: string[];

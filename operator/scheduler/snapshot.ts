@@ -95,7 +95,7 @@ export interface WorkerState {
   startedAt?: number | undefined;
   /** It holds no work, so it is let go before others. */
   idle?: boolean | undefined;
-  /** Since when it is being deleted. */
+  /** Since when it is being deleted, or is to be by the last schedule. */
   endingAt?: number | undefined;
 }
 

@@ -82,7 +82,7 @@ interface Why {
 /** Says why. What many jobs share is found out once. */
 class Words {
   readonly #board: Board;
-  readonly #capacity = new Map<string, { kind: 'short' | 'none' | 'kept'; text: string }>();
+  readonly #capacity = new Map<number, { kind: 'short' | 'none' | 'kept'; text: string }>();
 
   constructor(board: Board) {
     this.#board = board;
@@ -136,7 +136,7 @@ class Words {
   }
 
   #room({ shape, min }: Pick<Job, 'shape' | 'min'>): { kind: 'short' | 'none' | 'kept'; text: string } {
-    const key = `${shape.id} ${min}`;
+    const key = shape.id * 1_000_000 + min;
     const known = this.#capacity.get(key) ?? this.#findRoom(shape, min);
     this.#capacity.set(key, known);
     return known;
