@@ -42,6 +42,6 @@ describe('what tenants are entitled to', () => {
   ])('%s', (_, tenants, shares) => {
     const entitled = entitlements(tenants.map(([weight, wants]) => ({ weight, wants })));
     expect(entitled).toHaveLength(shares.length);
-    entitled.forEach((share, index) => expect(share).toBeCloseTo(shares[index] as number, 9));
+    for (const [index, share] of entitled.entries()) expect(share).toBeCloseTo(shares[index] as number, 9);
   });
 });
