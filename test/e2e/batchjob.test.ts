@@ -98,13 +98,14 @@ describe('the digits sample', () => {
 
 describe('while a job runs', () => {
   test('its workers are scaled up and down, and its progress, rate and time left are told', async () => {
-    await apply(bench, jobManifest(tenant, 'scaled', 'slow.onnx', fromVolume('in/slow.jsonl'), { sharding: { targetBytes: '4Ki' } }));
+    putInput(tenant, 'in/scaled.jsonl', lines(slowItems(6_000)));
+    await apply(bench, jobManifest(tenant, 'scaled', 'slow.onnx', fromVolume('in/scaled.jsonl'), { sharding: { targetBytes: '4Ki' } }));
     await jobTells(bench, tenant, 'scaled', 'has results', (job) => doneItems(job) > 0);
     const live = async (): Promise<number> => (await podsOf(bench, tenant, 'scaled')).filter(isLive).length;
     await kubectl(['scale', 'bj/scaled', '--replicas=3', '--namespace', tenant.namespace]);
     await until('three workers run', 30_000, async () => (await live()) === 3);
     const running = await jobTells(bench, tenant, 'scaled', 'tells 3 workers at work, rate and ETA', ({ status }) => status?.readyWorkers === '3/3' && status.rate !== undefined && status.eta !== undefined);
-    expect(running.status?.progress).toMatch(/^\d+% \(\d+\/2400\)$/);
+    expect(running.status?.progress).toMatch(/^\d+% \(\d+\/6000\)$/);
     expect(running.status?.rate).toMatch(/^[\d.]+\/s$/);
     expect(running.status?.eta).toMatch(/^(\d+[mhd])?\d+s$|^\d+m$/);
     await kubectl(['scale', 'bj/scaled', '--replicas=1', '--namespace', tenant.namespace]);
@@ -112,7 +113,7 @@ describe('while a job runs', () => {
     const remaining = (await podsOf(bench, tenant, 'scaled')).filter(isLive).map(({ metadata }) => metadata.name);
     expect(remaining).toEqual(['scaled-w0-0']);
     await completed(bench, tenant, 'scaled');
-    expect(outcomeOf(tenant, 'scaled').results).toBe(slowResults(2_400));
+    expect(outcomeOf(tenant, 'scaled').results).toBe(slowResults(6_000));
   });
 
   test('it can be suspended and goes on from what is finished', async () => {
