@@ -58,7 +58,7 @@ async function prepare(): Promise<{ cluster: Cluster; runId: string; release: ()
     ...Object.fromEntries(readdirSync(models).filter((name) => name.endsWith('.onnx')).map((name) => [name, { from: join(models, name) }])),
   });
   await loadImages(cluster, [modelImage]);
-  await installChart(cluster, images, { worker: { imagePullDeadlineSeconds: 20 }, scheduling: { minRuntimeSeconds: 8 } });
+  await installChart(cluster, images, { worker: { imagePullDeadlineSeconds: 20 }, scheduling: { minRuntimeSeconds: 4 } });
   return { cluster, runId: Date.now().toString(36).slice(-5), release };
 }
 
