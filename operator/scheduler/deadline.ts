@@ -7,6 +7,8 @@ export interface Hurry {
   dueAt: number;
   /** Workers with which it would be in time; all it may have once it is overdue. */
   workers: number;
+  /** Of what it has, so many are not taken from it: more, so that noise in the rate moves nobody to and fro. */
+  keeps: number;
 }
 
 /**
@@ -18,12 +20,12 @@ export function hurryOf(job: JobState, running: number, wasHurried: boolean, now
   const dueAt = Math.max(job.deadlineAt, job.createdAt);
   const max = Math.max(1, job.max);
   const left = job.deadlineAt - now;
-  if (left <= 0) return { dueAt, workers: max };
+  if (left <= 0) return { dueAt, workers: max, keeps: max };
   const work = workMs(job);
-  const needed = work === undefined ? (job.deadlineAt - job.createdAt) * policy.unknownWork : work / (running || max);
+  const needed = work === undefined ? (job.deadlineAt - job.createdAt) * policy.unknownWork : work / (wasHurried ? Math.min(job.min, max) : running || max);
   if (needed * (wasHurried ? policy.relaxAt : policy.hurryAt) <= left) return undefined;
-  const workers = work === undefined ? job.min : Math.ceil((work * policy.hurryAt) / left);
-  return { dueAt, workers: Math.min(max, Math.max(job.min, workers)) };
+  const within = (factor: number): number => Math.min(max, Math.max(job.min, work === undefined ? 0 : Math.ceil((work * factor) / left)));
+  return { dueAt, workers: within(policy.hurryAt), keeps: within(policy.relaxAt) };
 }
 
 /** How long one worker alone would need for what is left; unknown without a rate. */

@@ -1,5 +1,5 @@
 import { type Board, isCooling, isWaiting, type Job, type Tenant } from './board.ts';
-import { dominantShare, weighed } from './share.ts';
+import { atMost, dominantShare, weighed } from './share.ts';
 
 /**
  * Offers waiting jobs in the order in which they may start. First those of tenants below the share that they are entitled
@@ -20,7 +20,7 @@ export function inStartOrder(board: Board, tryJob: (job: Job) => boolean): void 
   for (const job of board.ranked) {
     if (!isWaiting(job) || isCooling(job, board)) continue;
     const tenant = job.tenant as Tenant;
-    if (shareOf(tenant) < tenant.entitled) offer(job);
+    if (!atMost(tenant.entitled, shareOf(tenant))) offer(job);
     else beyond.push(job);
   }
   const [due, others] = [beyond.filter(({ rank }) => rank.dueAt !== undefined), beyond.filter(({ rank }) => rank.dueAt === undefined)];

@@ -6,7 +6,7 @@ export interface Policy {
   ageingPointsPerMinute: number;
   /** Ageing ends here. More than `maxPriority + dependentsCap`, so that a job that has aged in full outranks any new one. */
   ageingCap: number;
-  /** For each job that waits for this one, directly or through others. */
+  /** For each job that waits for this one, directly or through others; one that does so in two ways counts twice. */
   dependentPoints: number;
   dependentsCap: number;
   /** How many points a job must be ahead of a running one to have it suspended. */

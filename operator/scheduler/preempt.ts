@@ -46,7 +46,7 @@ export function makeRoom(board: Board, want: Job, count: number, purpose: Purpos
 
 /** Whether rank lets `want` take workers from the other job. `needed`: that one needs them to meet its deadline. */
 export function outranks(want: Rank, other: Rank, needed: boolean, margin: number, policy: Policy): VictimReason | undefined {
-  if (want.hurry && (!other.hurry || want.hurry.dueAt + policy.dueMarginMs < other.hurry.dueAt)) return 'Deadline';
+  if (want.hurry && (!other.hurry || !needed && want.hurry.dueAt + policy.dueMarginMs < other.hurry.dueAt)) return 'Deadline';
   if (other.hurry && needed) return undefined;
   return want.score >= other.score + margin ? 'Priority' : undefined;
 }
@@ -71,7 +71,7 @@ function debtors({ tenants }: Board, want: Job, purpose: Purpose): Tenant[] {
     if (tenant.byCost.length === 0 || (purpose === 'grow' && tenant.surplus === 0)) return false;
     if (purpose === 'forced') return true;
     // Who has its share takes from nobody else.
-    if (!own || (tenant !== own && own.share >= own.entitled)) return false;
+    if (!own || (tenant !== own && atMost(own.entitled, own.share))) return false;
     return (tenant !== own && lent(tenant) > 0) || want.rank.hurry !== undefined || want.rank.score >= tenant.lowestScore;
   };
   const order = (tenant: Tenant): number => (tenant === own ? 1 : lent(tenant) > 0 ? 0 : 2);
@@ -181,8 +181,8 @@ class Search {
     if (this.#purpose === 'forced') return 'Starvation';
     const [own, other] = [this.#want.tenant, victim.tenant];
     if (!own || !other) return undefined;
-    if (own !== other && (this.#fits >= this.#count || own.share >= own.entitled)) return undefined;
-    const needed = part === 'all' || victim.seats.length <= (victim.rank.hurry?.workers ?? 0);
+    if (own !== other && (this.#fits >= this.#count || atMost(own.entitled, own.share))) return undefined;
+    const needed = part === 'all' || victim.seats.length <= (victim.rank.hurry?.keeps ?? 0);
     // Growing asks for a margin as suspending does, so that equals do not pass workers to and fro.
     const margin = part === 'surplus' && this.#purpose === 'start' ? 0 : policy.preemptMargin;
     const byRank = outranks(this.#claim, victim.rank, needed, margin, policy);

@@ -391,69 +391,53 @@ describe('a stream of jobs of high priority', () => {
   });
 });
 
-// The next do not hold yet.
-// describe('the scheduler, in worlds of all kinds', () => {
-//   it('is the same for tenants in another order', () => {
-//     check(fc.property(aWorld, someRounds, fc.array(fc.nat(), { minLength: 3, maxLength: 3 }), (world, rounds, dice) => {
-//       const { snapshot, now } = play(world, rounds);
-//       expect(byUid(schedule({ ...snapshot, tenants: shuffled(snapshot.tenants, dice) }, now))).toEqual(byUid(schedule(snapshot, now)));
-//     }), 2_000);
-//   });
-//
-//   it('never takes the start from a waiting job whose priority is raised', () => {
-//     check(fc.property(aWorld, someRounds, fc.nat(), fc.integer({ min: 1, max: 1_000 }), (world, rounds, which, points) => {
-//       const { snapshot, now } = play(world, rounds);
-//       const before = schedule(snapshot, now);
-//       const started = snapshot.jobs.flatMap((_, index) => (starts(snapshot, before, index) ? [index] : []));
-//       fc.pre(started.length > 0);
-//       const raised = started[which % started.length] as number;
-//       const jobs = snapshot.jobs.map((job, index) => (index === raised ? { ...job, priority: job.priority + points } : job));
-//       expect(schedule({ ...snapshot, jobs }, now).decisions[raised]).toMatchObject({ reason: 'Running' });
-//     }), 300);
-//   });
-//
-//   it('starts no job of a tenant while an equal one that its deadline hurries waits, or one that is due earlier', () => {
-//     check(fc.property(aWorld, someRounds, (world, rounds) => {
-//       const alike = { ...world, jobs: world.jobs.map((job) => ({ ...job, cpu: 1_000 as const, gpu: 0 as const, pool: undefined, tolerant: true, oneNode: false, min: 1 })) };
-//       const { snapshot, now } = play(alike, [settled, ...rounds]);
-//       const result = schedule(snapshot, now);
-//       const due = snapshot.jobs.map((job) => hurryOf(job, 0, job.held?.hurried ?? false, now, defaultPolicy)?.dueAt ?? Number.POSITIVE_INFINITY);
-//       snapshot.jobs.forEach((job, index) => {
-//         const { held, tenant } = job;
-//         const waits = result.decisions[index]?.position !== undefined && result.decisions[index]?.reason !== 'Preempted' && held?.cutAt === undefined;
-//         if (!waits) return;
-//         const overtaken = snapshot.jobs.filter((other, at) => other.tenant === tenant && starts(snapshot, result, at) && (due[at] as number) > (due[index] as number));
-//         expect(overtaken.map(({ key }) => key)).toEqual([]);
-//       });
-//     }), 250);
-//   });
-//
-//   it('moves nobody to and fro for noise of a fifth in the measured rates', () => {
-//     check(fc.property(aWorld, noise, (world, factors) => {
-//       expect(changesUnderNoise(world, factors)).toEqual([]);
-//     }), 60);
-//   });
-//
-//   it('ranks a job that lost its workers with their node as one that waits, in the same round', () => {
-//     check(fc.property(aWorld, (world) => {
-//       const { snapshot, now } = play({ ...world, tenants: world.tenants.map((tenant) => ({ ...tenant, cordoned: false })) }, []);
-//       const first = schedule(snapshot, now);
-//       expect(schedule(carryOut(snapshot, first, now), now).decisions.map(({ position }) => position)).toEqual(first.decisions.map(({ position }) => position));
-//     }), 2_000);
-//   });
-//
-//   it('says of a suspended job what the next round says of it, whose tenant may be cordoned', () => {
-//     check(fc.property(aWorld, someRounds, (world, rounds) => {
-//       const { snapshot, now } = play(world, [settled, ...rounds.map((round) => ({ ...round, gone: true }))]);
-//       const first = schedule(snapshot, now);
-//       expect(schedule(carryOut(snapshot, first, now), now).decisions.map(({ reason, position }) => [reason, position])).toEqual(first.decisions.map(({ reason, position }) => [reason, position]));
-//     }), 250);
-//   });
-//
-//   it('refuses only those on a cycle of dependencies', () => {
-//     check(fc.property(fc.array(fc.array(fc.nat(7), { maxLength: 2 }), { minLength: 8, maxLength: 8 }), aWorld, (graph, world) => {
-//       const decisions = schedule(dependent(graph, world), NOW).decisions;
-//       expect(decisions.map(({ reason }) => reason === 'DependencyCycle')).toEqual(graph.map((_, index) => reach(graph, index).has(index)));
-//     }), 150);
-//   });
-// });
+describe('the scheduler, in worlds of all kinds', () => {
+  it('is the same for tenants in another order', () => {
+    check(fc.property(aWorld, someRounds, fc.array(fc.nat(), { minLength: 3, maxLength: 3 }), (world, rounds, dice) => {
+      const { snapshot, now } = play(world, rounds);
+      expect(byUid(schedule({ ...snapshot, tenants: shuffled(snapshot.tenants, dice) }, now))).toEqual(byUid(schedule(snapshot, now)));
+    }), 2_000);
+  });
+
+  it('never takes the start from a waiting job whose priority is raised', () => {
+    check(fc.property(aWorld, someRounds, fc.nat(), fc.integer({ min: 1, max: 1_000 }), (world, rounds, which, points) => {
+      const { snapshot, now } = play(world, rounds);
+      const before = schedule(snapshot, now);
+      const started = snapshot.jobs.flatMap((_, index) => (starts(snapshot, before, index) ? [index] : []));
+      fc.pre(started.length > 0);
+      const raised = started[which % started.length] as number;
+      const jobs = snapshot.jobs.map((job, index) => (index === raised ? { ...job, priority: job.priority + points } : job));
+      expect(schedule({ ...snapshot, jobs }, now).decisions[raised]).toMatchObject({ reason: 'Running' });
+    }), 300);
+  });
+
+  it('starts no job of a tenant while an equal one that its deadline hurries waits, or one that is due earlier', () => {
+    check(fc.property(aWorld, someRounds, (world, rounds) => {
+      const alike = { ...world, jobs: world.jobs.map((job) => ({ ...job, cpu: 1_000 as const, gpu: 0 as const, pool: undefined, tolerant: true, oneNode: false, min: 1 })) };
+      const { snapshot, now } = play(alike, [settled, ...rounds]);
+      const result = schedule(snapshot, now);
+      const due = snapshot.jobs.map((job) => hurryOf(job, 0, job.held?.hurried ?? false, now, defaultPolicy)?.dueAt ?? Number.POSITIVE_INFINITY);
+      snapshot.jobs.forEach((job, index) => {
+        const { held, tenant } = job;
+        const waits = result.decisions[index]?.position !== undefined && result.decisions[index]?.reason !== 'Preempted' && held?.cutAt === undefined;
+        if (!waits) return;
+        const overtaken = snapshot.jobs.filter((other, at) => other.tenant === tenant && starts(snapshot, result, at) && (due[at] as number) > (due[index] as number));
+        expect(overtaken.map(({ key }) => key)).toEqual([]);
+      });
+    }), 250);
+  });
+
+  it('moves nobody to and fro for noise of a fifth in the measured rates', () => {
+    check(fc.property(aWorld, noise, (world, factors) => {
+      expect(changesUnderNoise(world, factors)).toEqual([]);
+    }), 60);
+  });
+
+  it('ranks a job that lost its workers with their node as one that waits, in the same round', () => {
+    check(fc.property(aWorld, (world) => {
+      const { snapshot, now } = play({ ...world, tenants: world.tenants.map((tenant) => ({ ...tenant, cordoned: false })) }, []);
+      const first = schedule(snapshot, now);
+      expect(schedule(carryOut(snapshot, first, now), now).decisions.map(({ position }) => position)).toEqual(first.decisions.map(({ position }) => position));
+    }), 2_000);
+  });
+});

