@@ -10,6 +10,7 @@ import type { Spread } from './volumes.ts';
 
 /** Workers started before anyone knows how many shards there are. */
 const WORKERS_BEFORE_PLAN = 4;
+const SPARE = 1;
 
 /** What a job asks of the scheduler. */
 export interface Demand {
@@ -61,12 +62,17 @@ export function demandOf(job: StoredBatchJob, observed: Observed, decision: Deci
   };
 }
 
-/** As many as have something to do: at least one, also when all shards are done, to join the results. */
+/**
+ * As many as have something to do: one when all shards are done, to join the results, and one more at the end, which takes
+ * over from a slow or lost one. Workers that are silent count for nothing, or the one that is left might be one of them.
+ */
 function most({ spec }: StoredBatchJob, { ledger }: Observed, spread: Spread): number {
   if (spread === 'one-worker') return 1;
   const plan = ledger?.progress.plan;
-  const outstanding = plan ? plan.shards - ledger.progress.shards.completedCount : Math.max(WORKERS_BEFORE_PLAN, spec.workers.min);
-  return Math.max(1, Math.min(spec.workers.max, outstanding));
+  if (!plan) return Math.min(spec.workers.max, Math.max(WORKERS_BEFORE_PLAN, spec.workers.min));
+  const silent = ledger.progress.workers.filter(({ state }) => state === 'Silent').length;
+  const outstanding = Math.max(1, plan.shards - ledger.progress.shards.completedCount);
+  return Math.min(spec.workers.max, outstanding + SPARE + silent);
 }
 
 /** By the names that a ResourceQuota has for them. */

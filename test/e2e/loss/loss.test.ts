@@ -96,8 +96,11 @@ describe('a worker is lost', () => {
     await midRun('battered');
     for (let round = 1; round <= 2; round++) {
       const before = doneItems((await getJob(bench, tenant, 'battered')) as JobObject);
-      const pods = await Promise.all([workerOf('battered', 0), workerOf('battered', 1)]);
-      await Promise.all(pods.map(async (pod) => signal(await processOf(pod), 'KILL')));
+      await Promise.all([0, 1].map(async (slot) => {
+        // One that was just killed may not be back yet.
+        const process = await until(`worker ${slot} runs`, 30_000, async () => processOf(await workerOf('battered', slot)));
+        await signal(process, 'KILL');
+      }));
       await jobTells(bench, tenant, 'battered', 'gets further', (job) => doneItems(job) > before + 200 || job.status?.state !== 'Running', 60_000);
     }
     await expectUnharmed('battered');
@@ -165,7 +168,8 @@ describe('a node is drained', () => {
     await midRun('drained');
     const node = (await workerOf('drained', 0)).spec.nodeName as string;
     try {
-      await kubectl(['drain', node, '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=90s']);
+      // Other tests have left pods there that nobody would make again.
+      await kubectl(['drain', node, '--pod-selector=app.kubernetes.io/managed-by=millrace', '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=90s']);
       const pods = (await podsOf(bench, tenant, 'drained')).filter(isLive);
       expect(pods.filter(({ spec }) => spec.nodeName === node)).toEqual([]);
       await expectUnharmed('drained');

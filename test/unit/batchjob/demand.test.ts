@@ -19,11 +19,12 @@ describe('a job asks for workers', () => {
     });
   });
 
-  test('at most four before it is known how many shards there are, then as many as shards are left, and one to the end', () => {
+  test('at most four before it is known how many shards there are, then one more than shards are left, and two to the end', () => {
     expect(ask()?.state.max).toBe(4);
-    expect(ask(observed({ ledger: aRunningLedger(3, 9) }))?.state.max).toBe(6);
+    expect(ask(observed({ ledger: aRunningLedger(3, 9) }))?.state.max).toBe(7);
     expect(ask(observed({ ledger: aRunningLedger(3, 90) }))?.state.max).toBe(8);
-    expect(ask(observed({ ledger: aRunningLedger(9, 9, { phase: 'Finishing' }) }))?.state.max).toBe(1);
+    expect(ask(observed({ ledger: aRunningLedger(9, 9, { phase: 'Finishing' }) }))?.state.max).toBe(2);
+    expect(ask(observed({ ledger: aRunningLedger(9, 9, { phase: 'Finishing', workers: [aWorker(0, 0, { state: 'Silent' })] }) }))?.state.max).toBe(3);
     expect(ask(observed(), job(), 'one-worker')?.state.max).toBe(1);
     expect(ask(observed(), job().with({ workers: { min: 6 } }))?.state.max).toBe(6);
   });
