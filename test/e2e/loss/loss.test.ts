@@ -168,8 +168,8 @@ describe('a node is drained', () => {
     await midRun('drained');
     const node = (await workerOf('drained', 0)).spec.nodeName as string;
     try {
-      // Other tests have left pods there that nobody would make again.
-      await kubectl(['drain', node, '--pod-selector=app.kubernetes.io/managed-by=millrace', '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=90s']);
+      // By force: other tests have left pods there that have no controller, some of them with the labels of a worker.
+      await kubectl(['drain', node, '--force', '--pod-selector=app.kubernetes.io/managed-by=millrace', '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=90s']);
       const pods = (await podsOf(bench, tenant, 'drained')).filter(isLive);
       expect(pods.filter(({ spec }) => spec.nodeName === node)).toEqual([]);
       await expectUnharmed('drained');
