@@ -1,27 +1,20 @@
-import { realpath } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import type { WorkerSpec } from './contract.ts';
-import { errnoOf, FatalError } from './fatal.ts';
+import { FatalError } from './fatal.ts';
 import type { ModelFile } from './model/model-file.ts';
 import { type Plan, type PlannedFile, readPlan } from './planning/plan-file.ts';
-import type { UnchangedFiles } from './planning/unchanged.ts';
 import { type Concatenation, concatenate, type InputFile } from './reading/concatenation.ts';
+import type { Stores } from './stores/open-stores.ts';
 
-/** What all leases of one worker process share: where things are, and what is known of the input. */
-export interface Job {
+/** What all leases of one worker process share. */
+export interface Job extends Stores {
   spec: WorkerSpec;
-  /** Random per process; names temporary files. */
-  owner: string;
   log: Log;
-  /** Real path of the output folder. */
-  output: string;
-  /** Folder of the plan and the segments. */
+  /** Folder of the plan and the segments in the output. */
   state: string;
   model: ModelFile;
   /** Items must not share a batch, because their results would depend on each other. */
   alone: boolean;
-  unchanged: UnchangedFiles;
 }
 
 export interface PlannedInput {
@@ -31,18 +24,14 @@ export interface PlannedInput {
 
 /** The stored plan and the input that it describes, or undefined before the plan. Throws FatalError when the model is another. */
 export async function loadPlan(job: Job): Promise<PlannedInput | undefined> {
-  const plan = await readPlan(job.state);
+  const plan = await readPlan(job.output, job.state);
   if (plan === undefined) return undefined;
   checkModel(job, plan.model);
-  const base = await realpath(job.spec.input.root).catch((error: unknown) => {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-    throw new FatalError('InputNotFound', `input: the input volume is not mounted at ${job.spec.input.root}`);
-  });
-  return { plan, input: concatenate(plan.files.map((file) => inputFile(file, base))) };
+  return { plan, input: concatenate(job.input, plan.files.map(inputFile)) };
 }
 
-function inputFile({ path, size, mtimeMs, unpacked }: PlannedFile, base: string): InputFile {
-  const file = { path, real: join(base, path), size, mtimeMs };
+function inputFile({ path, size, stamp, unpacked }: PlannedFile): InputFile {
+  const file = { path, size, stamp };
   return unpacked === undefined ? file : { ...file, size: unpacked, packed: size };
 }
 

@@ -1,11 +1,9 @@
 import type { Clock } from '../kit/clock.ts';
 import { type ItemCounts, type Lease, type LeaseReport, timing } from './contract.ts';
 import { PoolStopped, RunStuck, type Sessions } from './engine/pool.ts';
-import { errnoOf } from './fatal.ts';
 import { findManifest } from './finishing/manifest.ts';
 import type { Gate } from './gate.ts';
 import { type Job, loadPlan, type PlannedInput } from './job.ts';
-import { whileWriting } from './output-folder.ts';
 import type { ShardRange } from './planning/cut.ts';
 import { tokensOf } from './planning/measure-batch.ts';
 import type { Plan } from './planning/plan-file.ts';
@@ -20,6 +18,7 @@ import { OpenSegment } from './segments/open-segment.ts';
 import type { Footer } from './segments/segment.ts';
 import { readStuckRuns, storeStuckRun } from './segments/stuck-runs.ts';
 import { followChain, openShardFolder, type ShardFolder, shardFolder, storeSegment } from './segments/store.ts';
+import { Gone } from './stores/store.ts';
 
 /** A segment is closed before its time when its results take this much memory. */
 const segmentBytes = 8 * 1024 * 1024;
@@ -93,7 +92,7 @@ export class ShardRun {
     try {
       const complete = await this.#work().catch(async (error: unknown) => {
         // Another worker committed the job meanwhile and removed its segments.
-        if (errnoOf(error) === 'ENOENT') return await this.#takeFromManifest(error);
+        if (error instanceof Gone) return await this.#takeFromManifest(error);
         throw error;
       });
       this.#state = complete ? 'done' : 'released';
@@ -111,9 +110,9 @@ export class ShardRun {
     if (planned === undefined) return await this.#takeFromManifest(new Error(`lease of shard ${shard}, but the job has no plan`));
     const range = planned.plan.shards[shard];
     if (range === undefined) throw new Error(`lease of shard ${shard}, but the plan has ${planned.plan.shards.length}`);
-    await job.unchanged.check(filesOf(planned, range));
-    const place = shardFolder(job.state, shard, generation);
-    await whileWriting(job.spec.output.path, () => openShardFolder(place));
+    await job.input.check(filesOf(planned, range));
+    const place = shardFolder(job.output, job.state, shard, generation);
+    await openShardFolder(place);
     this.#bytes.total = range.end - range.start;
     let at: Position = { offset: range.start, line: range.line };
     for (const footer of await followChain(place, range)) at = this.#count(footer);
@@ -124,7 +123,7 @@ export class ShardRun {
     } catch (error) {
       if (error instanceof RunStuck) {
         const at = ({ file, offset }: RunStuck['first']): number => globalOffset(planned.input, file, offset);
-        await storeStuckRun(place, { first: at(error.first), last: at(error.last) }, job.owner);
+        await storeStuckRun(place, { first: at(error.first), last: at(error.last) });
       }
       throw error;
     }
@@ -190,7 +189,7 @@ export class ShardRun {
   }
 
   async #consume(queue: ChunkQueue, place: ShardFolder, from: Position): Promise<Stretch> {
-    const { clock, chunkSize, job } = this.#deps;
+    const { clock, chunkSize } = this.#deps;
     let segment = new OpenSegment(from);
     let reached = from;
     for (;;) {
@@ -208,7 +207,7 @@ export class ShardRun {
       if (!over && !due && next.kind !== 'late' && segment.bytes < segmentBytes) continue;
       if (!segment.isEmpty) {
         const { footer, body } = segment.close(this.lease.shard, this.lease.generation);
-        const stored = await whileWriting(job.spec.output.path, () => storeSegment(place, footer, body, job.owner));
+        const stored = await storeSegment(place, footer, body);
         if (!stored.adopted) this.#deps.onDurable(footer.items);
         reached = this.#count(stored.footer);
         this.#deps.onNews();

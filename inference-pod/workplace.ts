@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Log } from '../kit/log.ts';
 import { files, type WorkerSpec } from './contract.ts';
 import { describeEngine } from './engine/describe.ts';
@@ -6,9 +5,8 @@ import { openPool } from './engine/open-pool.ts';
 import { poolSize } from './engine/pool-size.ts';
 import { companionWarning } from './model/companions.ts';
 import { checkModelUnchanged, findModel } from './model/model-file.ts';
-import { openOutputFolder } from './output-folder.ts';
-import { UnchangedFiles } from './planning/unchanged.ts';
 import type { Workplace } from './runner.ts';
+import { openStores } from './stores/open-stores.ts';
 
 export interface WorkplaceOptions {
   spec: WorkerSpec;
@@ -22,7 +20,7 @@ export interface WorkplaceOptions {
 /** Finds and loads the model, and opens the output folder. Throws FatalError. */
 export async function openWorkplace({ spec, owner, cpus, memoryBytes, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
   const model = await findModel(spec.model.root, spec.model.path);
-  const output = await openOutputFolder(spec.output.root, spec.output.path);
+  const stores = await openStores(spec, owner);
   const { timeoutSeconds } = spec.batching;
   const poolWanted = poolSize({ cpus, modelBytes: model.size, memoryBytes });
   const opened = await openPool({ model: spec.model, file: model.real, format: spec.input.format, size: poolWanted, runLimitMs: timeoutSeconds * 1_000, onCrash });
@@ -33,8 +31,7 @@ export async function openWorkplace({ spec, owner, cpus, memoryBytes, log, onCra
   const engine = describeEngine(opened.pool);
   log.info({ ...engine, bytes: model.size }, 'model loaded');
   const warnings = [opened.warning, companions].filter((warning) => warning !== undefined);
-  const unchanged = new UnchangedFiles(spec.input.root);
   const { size, sha256 } = model;
   const alone = companions !== undefined;
-  return { pool: opened.pool, engine, warnings, memoryBytes, job: { spec, owner, log, output, state: join(output, files.state(spec.job.uid)), model: { size, sha256 }, alone, unchanged } };
+  return { pool: opened.pool, engine, warnings, memoryBytes, job: { spec, log, ...stores, state: files.state(spec.job.uid), model: { size, sha256 }, alone } };
 }

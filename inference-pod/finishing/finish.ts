@@ -1,17 +1,13 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { rm, rmdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { membersOf, parseRanges } from '../../kit/ranges.ts';
 import { type FinishResult, files, type GenerationRange } from '../contract.ts';
-import { createExclusively, publishExclusively, replaceDurably, unlinkIfThere } from '../durable.ts';
-import { errnoOf, FatalError, messageOf } from '../fatal.ts';
+import { FatalError, messageOf } from '../fatal.ts';
 import { type Job, loadPlan } from '../job.ts';
-import { whileWriting } from '../output-folder.ts';
+import type { ShardRange } from '../planning/cut.ts';
 import { type Plan, planResult } from '../planning/plan-file.ts';
-import { followChain, type ShardFolder, shardFolder } from '../segments/store.ts';
-import { appendSegment, OutputWriter } from './join.ts';
+import { type ShardFolder, shardFolder } from '../segments/store.ts';
+import { Gone } from '../stores/store.ts';
+import { findPieces, JoinedFile, joinPieces, type Piece } from './join.ts';
 import { findManifest, finishResult, type Manifest, type OutputFile } from './manifest.ts';
 
 /**
@@ -23,8 +19,7 @@ export async function finishJob(job: Job, generations: readonly GenerationRange[
   const committed = await findCommitted(job);
   if (committed) return await conclude(job, committed);
   try {
-    const manifest = await whileWriting(job.spec.output.path, () => commit(job, generations, signal));
-    return await conclude(job, manifest);
+    return await conclude(job, await commit(job, generations, signal));
   } catch (error) {
     // Another finisher may have committed and removed the segments while this one read them.
     const found = signal.aborted ? undefined : await findCommitted(job);
@@ -42,76 +37,63 @@ async function commit(job: Job, generations: readonly GenerationRange[], signal:
   const planned = await loadPlan(job);
   if (planned === undefined) throw new Error('lease to finish, but the job has no plan');
   const { plan } = planned;
+  const pieces: Piece[] = [];
+  const items = { succeeded: 0, failed: 0 };
+  const shards: Manifest['shards'] = [];
+  for await (const shard of findPieces(shardsOf(job, plan, generations), signal)) {
+    const { start, end } = plan.shards[shards.length] as ShardRange;
+    shards.push([end - start, shard.succeeded, shard.failed]);
+    items.succeeded += shard.succeeded;
+    items.failed += shard.failed;
+    pieces.push(...shard.pieces);
+  }
+  const results = await JoinedFile.open(job.output, files.results, pieces.map(({ resultsBytes }) => resultsBytes), job.state);
+  try {
+    const errors = await JoinedFile.open(job.output, files.errors, pieces.map(({ errorsBytes }) => errorsBytes), job.state);
+    try {
+      await joinPieces(pieces, results, errors, signal);
+      const manifest: Manifest = {
+        v: 1,
+        job: job.spec.job,
+        items,
+        results: { path: files.results, ...results.describe() },
+        errors: { path: files.errors, ...errors.describe() },
+        model: { path: job.spec.model.path, ...plan.model },
+        input: {
+          format: job.spec.input.format,
+          path: job.input.named,
+          files: plan.files.length,
+          bytes: plan.bytes,
+          fingerprint: fingerprintOf(plan),
+        },
+        plan: { ...planResult(plan), ...(plan.exact ? {} : { items: items.succeeded + items.failed }) },
+        generations: [...generations],
+        shards,
+      };
+      signal.throwIfAborted();
+      return await publish(job, manifest, results, errors);
+    } finally {
+      await errors.close();
+    }
+  } finally {
+    await results.close();
+  }
+}
+
+function* shardsOf(job: Job, plan: Plan, generations: readonly GenerationRange[]): Generator<{ place: ShardFolder; range: ShardRange }> {
   const generationOf = new Map<number, number>();
   for (const { shards, generation } of generations) {
     for (const shard of membersOf(parseRanges(shards))) generationOf.set(shard, generation);
   }
-  const temporary = (name: string): string => join(job.state, `.tmp-${job.owner}-${name}`);
-  for (const name of [files.results, files.errors]) await unlinkIfThere(temporary(name));
-  const results = await OutputWriter.open(temporary(files.results));
-  const errors = await OutputWriter.open(temporary(files.errors));
-  try {
-    const items = { succeeded: 0, failed: 0 };
-    const shards: Manifest['shards'] = [];
-    for (const [shard, range] of plan.shards.entries()) {
-      const generation = generationOf.get(shard);
-      if (generation === undefined) throw new Error(`lease to finish names no generation for shard ${shard}`);
-      const counts = await appendShard(shardFolder(job.state, shard, generation), range, results, errors, signal);
-      items.succeeded += counts.succeeded;
-      items.failed += counts.failed;
-      shards.push([range.end - range.start, counts.succeeded, counts.failed]);
-    }
-    const manifest: Manifest = {
-      v: 1,
-      job: job.spec.job,
-      items,
-      results: { path: files.results, ...(await results.finish()) },
-      errors: { path: files.errors, ...(await errors.finish()) },
-      model: { path: job.spec.model.path, ...plan.model },
-      input: {
-        format: job.spec.input.format,
-        path: job.spec.input.path,
-        files: plan.files.length,
-        bytes: plan.bytes,
-        fingerprint: fingerprintOf(plan),
-      },
-      plan: { ...planResult(plan), ...(plan.exact ? {} : { items: items.succeeded + items.failed }) },
-      generations: [...generations],
-      shards,
-    };
-    signal.throwIfAborted();
-    return await publish(job, manifest, results, errors);
-  } finally {
-    await results.close();
-    await errors.close();
-    await unlinkIfThere(results.path);
-    await unlinkIfThere(errors.path);
+  for (const [shard, range] of plan.shards.entries()) {
+    const generation = generationOf.get(shard);
+    if (generation === undefined) throw new Error(`lease to finish names no generation for shard ${shard}`);
+    yield { place: shardFolder(job.output, job.state, shard, generation), range };
   }
 }
 
-async function appendShard(
-  place: ShardFolder,
-  range: { start: number; end: number },
-  results: OutputWriter,
-  errors: OutputWriter,
-  signal: AbortSignal,
-): Promise<{ succeeded: number; failed: number }> {
-  const counts = { succeeded: 0, failed: 0 };
-  const chain = await followChain(place, range);
-  const reached = chain.at(-1)?.end ?? range.start;
-  if (reached !== range.end) throw new Error(`lease to finish, but shard ${place.shard} is stored up to ${reached} of ${range.end}`);
-  for (const footer of chain) {
-    signal.throwIfAborted();
-    await appendSegment(place, footer, results, errors);
-    counts.succeeded += footer.items.succeeded;
-    counts.failed += footer.items.failed;
-  }
-  return counts;
-}
-
-async function publish(job: Job, manifest: Manifest, results: OutputWriter, errors: OutputWriter): Promise<Manifest> {
+async function publish(job: Job, manifest: Manifest, results: JoinedFile, errors: JoinedFile): Promise<Manifest> {
   const { overwrite } = job.spec.output;
-  const manifestPath = join(job.output, files.manifest);
   const content = [Buffer.from(`${JSON.stringify(manifest)}\n`)];
   for (;;) {
     const found = await findManifest(job.output, job.spec.job.uid);
@@ -119,39 +101,36 @@ async function publish(job: Job, manifest: Manifest, results: OutputWriter, erro
     if (found.kind === 'other') {
       if (!overwrite) throw outputExists(job, `the results of ${found.whose}`);
       // Gone before the results change, so that it never speaks for others than its own.
-      await unlinkIfThere(manifestPath);
+      await job.output.remove(files.manifest);
     }
-    await place(job, results.path, manifest.results);
-    await place(job, errors.path, manifest.errors);
-    if (await createExclusively(manifestPath, content, job.owner)) return manifest;
+    await place(job, results, manifest.results);
+    await place(job, errors, manifest.errors);
+    if (await job.output.create(files.manifest, content)) return manifest;
   }
 }
 
-/** `temporary` as `output.path`. One that is there already is taken as ours when it has the same content. */
-async function place(job: Job, temporary: string, output: OutputFile): Promise<void> {
-  const target = join(job.output, output.path);
-  if (await isThere(target, output)) return;
-  if (job.spec.output.overwrite) {
-    await replaceDurably(temporary, target);
-  } else if (!(await publishExclusively(temporary, target)) && !(await isThere(target, output))) {
+/** `joined` as `output.path`. One that is there already is taken as ours when it has the same content. */
+async function place(job: Job, joined: JoinedFile, output: OutputFile): Promise<void> {
+  if (await isThere(job, output)) return;
+  if (!(await joined.publish(job.spec.output.overwrite)) && !(await isThere(job, output))) {
     throw outputExists(job, `a ${output.path} that this job did not write`);
   }
 }
 
-async function isThere(target: string, { bytes, sha256 }: OutputFile): Promise<boolean> {
+async function isThere({ output }: Job, { path, bytes, sha256 }: OutputFile): Promise<boolean> {
+  if ((await output.size(path)) !== bytes) return false;
+  const hash = createHash('sha256');
   try {
-    if ((await stat(target)).size !== bytes) return false;
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(target, { highWaterMark: 1024 * 1024 }), hash);
-    return hash.digest('hex') === sha256;
+    for await (const block of output.blocks(path)) hash.update(block);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
+    if (error instanceof Gone) return false;
     throw error;
   }
+  return hash.digest('hex') === sha256;
 }
 
 function outputExists(job: Job, what: string): FatalError {
-  return new FatalError('OutputExists', `output.path "${job.spec.output.path}" holds ${what}; set spec.output.overwrite or name another folder`);
+  return new FatalError('OutputExists', `${job.output.field} holds ${what}; set spec.output.overwrite or name another folder`);
 }
 
 function fingerprintOf({ files: planned }: Plan): string {
@@ -163,13 +142,9 @@ function fingerprintOf({ files: planned }: Plan): string {
 /** The job is committed: its segments have done their work. */
 async function conclude(job: Job, manifest: Manifest): Promise<FinishResult> {
   try {
-    await rm(job.state, { recursive: true, force: true, maxRetries: 3 });
-    await rmdir(dirname(job.state)).catch((error: unknown) => {
-      const errno = errnoOf(error);
-      if (errno !== 'ENOTEMPTY' && errno !== 'ENOENT' && errno !== 'EEXIST') throw error;
-    });
+    await job.output.removeFolder(job.state);
   } catch (error) {
     job.log.warn({ folder: job.state, reason: messageOf(error) }, 'segments could not be removed');
   }
-  return finishResult(manifest, job.spec.output.path);
+  return finishResult(manifest, job.output);
 }

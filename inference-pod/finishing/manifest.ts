@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type FinishResult, files, type GenerationRange, type ItemCounts, type PlanResult, type WorkerSpec } from '../contract.ts';
-import { errnoOf } from '../fatal.ts';
 import type { ModelFile } from '../model/model-file.ts';
+import type { OutputStore } from '../stores/store.ts';
 
 /** `manifest.json`: the commit of a job. Its results are complete if and only if it is there. */
 export interface Manifest {
@@ -35,17 +33,12 @@ export interface OutputFile {
 /** What stands as `manifest.json`: ours, another job's, something else, or nothing. */
 export type Found = { kind: 'none' } | { kind: 'ours'; manifest: Manifest } | { kind: 'other'; whose: string };
 
-export async function findManifest(outputFolder: string, jobUid: string): Promise<Found> {
-  let text: string;
-  try {
-    text = await readFile(join(outputFolder, files.manifest), 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return { kind: 'none' };
-    throw error;
-  }
+export async function findManifest(store: OutputStore, jobUid: string): Promise<Found> {
+  const found = await store.read(files.manifest);
+  if (found === undefined) return { kind: 'none' };
   let value: Partial<Manifest> | null;
   try {
-    value = JSON.parse(text) as Partial<Manifest> | null;
+    value = JSON.parse(found.bytes.toString('utf8')) as Partial<Manifest> | null;
   } catch {
     return { kind: 'other', whose: 'something other than Millrace' };
   }
@@ -54,13 +47,12 @@ export async function findManifest(outputFolder: string, jobUid: string): Promis
   return { kind: 'other', whose: job ? `job ${job.namespace}/${job.name} (UID ${job.uid})` : 'something other than Millrace' };
 }
 
-export function finishResult({ items, results, errors }: Manifest, outputPath: string): FinishResult {
-  const inVolume = (name: string): string => [...outputPath.split('/').filter((part) => part !== '' && part !== '.'), name].join('/');
+export function finishResult({ items, results, errors }: Manifest, store: OutputStore): FinishResult {
   return {
     items,
-    results: inVolume(files.results),
-    errors: inVolume(files.errors),
-    manifest: inVolume(files.manifest),
+    results: store.shown(files.results),
+    errors: store.shown(files.errors),
+    manifest: store.shown(files.manifest),
     resultsBytes: results.bytes,
     errorsBytes: errors.bytes,
   };

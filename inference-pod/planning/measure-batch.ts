@@ -1,9 +1,6 @@
-import { join } from 'node:path';
 import { timing } from '../contract.ts';
-import { createExclusively, makeFolder } from '../durable.ts';
 import type { Sessions } from '../engine/pool.ts';
 import type { Job } from '../job.ts';
-import { whileWriting } from '../output-folder.ts';
 import type { Chunk, ChunkResult } from '../reading/chunk.ts';
 import type { Concatenation } from '../reading/concatenation.ts';
 import { readChunk } from '../reading/groups.ts';
@@ -103,10 +100,8 @@ export function tokensOf({ spec }: Job): number {
 }
 
 async function isFirst(job: Job): Promise<boolean> {
-  return await whileWriting(job.spec.output.path, async () => {
-    await makeFolder(job.state);
-    return await createExclusively(join(job.state, 'measuring'), [], job.owner);
-  });
+  await job.output.openFolder(job.state);
+  return await job.output.create(`${job.state}/measuring`, []);
 }
 
 /** The first `lines` of the sample as a chunk of their own with batches of `size`; one group where shapes vary, as in a window. */

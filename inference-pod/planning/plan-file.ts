@@ -1,9 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { PlanResult } from '../contract.ts';
-import { createExclusively } from '../durable.ts';
-import { errnoOf } from '../fatal.ts';
 import type { ModelFile } from '../model/model-file.ts';
+import type { OutputStore } from '../stores/store.ts';
 import type { BatchPlan } from './batch-plan.ts';
 import type { ShardRange } from './cut.ts';
 
@@ -14,7 +11,8 @@ export interface PlannedFile {
   size: number;
   /** Bytes of text in a file that is packed. */
   unpacked?: number;
-  mtimeMs: number;
+  /** As of `InputFile`. */
+  stamp: number | string;
   sha256?: string;
 }
 
@@ -46,23 +44,18 @@ interface Stored {
 const name = 'shards.json';
 
 /** Undefined when the job has not been planned. */
-export async function readPlan(stateFolder: string): Promise<Plan | undefined> {
-  let text: string;
-  try {
-    text = await readFile(join(stateFolder, name), 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  const { v, shards, ...plan } = JSON.parse(text) as Stored;
+export async function readPlan(store: OutputStore, stateFolder: string): Promise<Plan | undefined> {
+  const found = await store.read(`${stateFolder}/${name}`);
+  if (found === undefined) return undefined;
+  const { v, shards, ...plan } = JSON.parse(found.bytes.toString('utf8')) as Stored;
   if (v !== 1) throw new Error(`${name} has version ${String(v)}, expected 1`);
   return { ...plan, shards: shards.map(([start, line], index) => ({ start, line, end: shards[index + 1]?.[0] ?? plan.bytes })) };
 }
 
 /** False: another worker was first; its plan counts. */
-export async function storePlan(stateFolder: string, plan: Plan, owner: string): Promise<boolean> {
+export async function storePlan(store: OutputStore, stateFolder: string, plan: Plan): Promise<boolean> {
   const stored: Stored = { v: 1, ...plan, shards: plan.shards.map(({ start, line }) => [start, line]) };
-  return await createExclusively(join(stateFolder, name), [Buffer.from(`${JSON.stringify(stored)}\n`)], owner);
+  return await store.create(`${stateFolder}/${name}`, [Buffer.from(`${JSON.stringify(stored)}\n`)]);
 }
 
 export function planResult({ shards, items, exact, bytes, files }: Plan): PlanResult {

@@ -1,11 +1,7 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import { files, type PlanResult } from '../contract.ts';
-import { makeFolder } from '../durable.ts';
-import { errnoOf, FatalError } from '../fatal.ts';
+import { FatalError } from '../fatal.ts';
 import { findManifest } from '../finishing/manifest.ts';
 import { type Job, loadPlan } from '../job.ts';
-import { whileWriting } from '../output-folder.ts';
 import { layoutOf, UnusableHeader } from '../engine/csv-items.ts';
 import type { Sessions } from '../engine/pool.ts';
 import type { Signature } from '../engine/signature.ts';
@@ -14,7 +10,7 @@ import { maxLineBytes } from '../reading/limits.ts';
 import { LineReader } from '../reading/lines.ts';
 import type { BatchPlan } from './batch-plan.ts';
 import { shardBytes } from './cut.ts';
-import { findAllInputFiles } from './input-files.ts';
+import { markPacked } from './mark-packed.ts';
 import { measureBatch } from './measure-batch.ts';
 import { type Plan, planResult, storePlan } from './plan-file.ts';
 import { type Scan, scanBoundaries, scanWhole } from './scan.ts';
@@ -42,9 +38,9 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
   if (adopted) return adopted;
   if (!job.spec.output.overwrite) await refuseOthersOutput(job, manifest);
 
-  const ignored = new Set([files.results, files.errors, files.manifest].map((name) => join(job.output, name)));
-  const { format, root, path, additionalPaths } = job.spec.input;
-  const found = concatenate(await findAllInputFiles(root, [path, ...additionalPaths], ignored));
+  const written = new Set([files.results, files.errors, files.manifest].map((name) => job.output.address(name)));
+  const { format } = job.spec.input;
+  const found = concatenate(job.input, await markPacked(job.input, await job.input.find(written)));
   const size = shardBytes(found.total, job.spec.sharding);
   // Where a record ends can be told from anywhere in JSON Lines, and from the start alone in CSV and in packed files.
   const anywhere = format === 'jsonl' && found.files.every(({ packed }) => packed === undefined);
@@ -55,11 +51,8 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
   if (warning !== undefined) place.warnings.push(warning);
   job.log.info({ ...batch, ...(warning === undefined ? {} : { warning }), measured: sizes.map(({ size: tried, itemMs }) => `${tried}: ${itemMs.toPrecision(3)} ms`) }, 'batch size');
   const plan = planOf(job, input, scan, batch);
-  const stored = await whileWriting(job.spec.output.path, async () => {
-    await makeFolder(job.state);
-    return await storePlan(job.state, plan, job.owner);
-  });
-  if (stored) return planResult(plan);
+  await job.output.openFolder(job.state);
+  if (await storePlan(job.output, job.state, plan)) return planResult(plan);
   const first = await adoptPlan(job);
   if (first === undefined) throw new Error('the plan was there and is gone');
   return first;
@@ -68,7 +61,7 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
 async function adoptPlan(job: Job): Promise<PlanResult | undefined> {
   const stored = await loadPlan(job);
   if (stored === undefined) return undefined;
-  await job.unchanged.check(stored.plan.files);
+  await job.input.check(stored.plan.files);
   return planResult(stored.plan);
 }
 
@@ -90,17 +83,12 @@ async function checkHeaders(input: Concatenation, signature: Signature): Promise
 }
 
 async function refuseOthersOutput(job: Job, manifest: Awaited<ReturnType<typeof findManifest>>): Promise<void> {
-  const { path } = job.spec.output;
+  const { field } = job.output;
   const advice = 'set spec.output.overwrite or name another folder';
-  if (manifest.kind === 'other') throw new FatalError('OutputExists', `spec.output.volume.path "${path}" holds the results of ${manifest.whose}; ${advice}`);
+  if (manifest.kind === 'other') throw new FatalError('OutputExists', `${field} holds the results of ${manifest.whose}; ${advice}`);
   for (const name of [files.results, files.errors]) {
-    try {
-      await access(join(job.output, name));
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') continue;
-      throw error;
-    }
-    throw new FatalError('OutputExists', `spec.output.volume.path "${path}" holds a ${name} that this job did not write; ${advice}`);
+    if ((await job.output.size(name)) === undefined) continue;
+    throw new FatalError('OutputExists', `${field} holds a ${name} that this job did not write; ${advice}`);
   }
 }
 
@@ -112,9 +100,9 @@ function planOf(job: Job, input: Concatenation, { shards, items, exact, sha256 }
     bytes: input.total,
     batch,
     model: { size: job.model.size, sha256: job.model.sha256 },
-    files: input.files.map(({ path, size, packed, mtimeMs }, index) => {
+    files: input.files.map(({ path, size, packed, stamp }, index) => {
       const digest = sha256?.[index];
-      return { path, size: packed ?? size, ...(packed === undefined ? {} : { unpacked: size }), mtimeMs, ...(digest === undefined ? {} : { sha256: digest }) };
+      return { path, size: packed ?? size, ...(packed === undefined ? {} : { unpacked: size }), stamp, ...(digest === undefined ? {} : { sha256: digest }) };
     }),
     shards,
   };

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { FatalError } from '../fatal.ts';
 import { type Concatenation, concatenate, type InputFile } from '../reading/concatenation.ts';
-import { type InputReader, openInput, Unpacking } from '../reading/input-reader.ts';
+import { Unpacking } from '../reading/input-reader.ts';
 import { freeExpansion, maxExpansion } from '../reading/limits.ts';
 import { isBlank, isByteOrderMark } from '../reading/lines.ts';
 import { type Format, RecordEnd } from '../reading/record-end.ts';
+import type { FileReader, InputStore } from '../stores/store.ts';
 import type { ShardRange } from './cut.ts';
 
 export interface Scan {
@@ -57,7 +58,7 @@ export async function scanWhole(input: Concatenation, bytesPerShard: number, sig
       content = false;
       recordEnd.reset();
     };
-    for await (const bytes of blocksOf(file, (part) => hash.update(part))) {
+    for await (const bytes of blocksOf(input.store, file, (part) => hash.update(part))) {
       signal.throwIfAborted();
       let head = at === 0 && isByteOrderMark(bytes) ? 3 : 0;
       for (;;) {
@@ -78,17 +79,17 @@ export async function scanWhole(input: Concatenation, bytesPerShard: number, sig
     sha256.push(hash.digest('hex'));
   }
   close(base);
-  return { input: concatenate(files), shards, items, exact: true, sha256 };
+  return { input: concatenate(input.store, files), shards, items, exact: true, sha256 };
 }
 
 /** The text of a file in blocks; `onStored` sees the bytes that are stored. Blocks are valid until the next one. */
-async function* blocksOf(file: InputFile, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+async function* blocksOf(store: InputStore, file: InputFile, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
   if (file.packed !== undefined) {
-    yield* unpacked(file, file.packed, onStored);
+    yield* unpacked(store, file, file.packed, onStored);
     return;
   }
   const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, file.size));
-  const reader = await openInput(file);
+  const reader = await store.open(file);
   try {
     for (let at = 0; at < file.size; at += block.length) {
       const bytes = block.subarray(0, Math.min(blockBytes, file.size - at));
@@ -101,8 +102,8 @@ async function* blocksOf(file: InputFile, onStored: (bytes: Buffer) => void): As
   }
 }
 
-async function* unpacked(file: InputFile, packed: number, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
-  const unpacking = new Unpacking(file, onStored);
+async function* unpacked(store: InputStore, file: InputFile, packed: number, onStored: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+  const unpacking = new Unpacking(store, file, onStored);
   const most = Math.max(freeExpansion, packed * maxExpansion);
   try {
     let total = 0;
@@ -116,7 +117,7 @@ async function* unpacked(file: InputFile, packed: number, onStored: (bytes: Buff
       yield bytes;
     }
   } finally {
-    unpacking.close();
+    await unpacking.close();
   }
 }
 
@@ -134,7 +135,7 @@ export async function scanBoundaries(input: Concatenation, bytesPerShard: number
   for (const [index, file] of input.files.entries()) {
     const base = input.starts[index] as number;
     if (file.size === 0 || base + file.size - start < bytesPerShard) continue;
-    const reader = await openInput(file);
+    const reader = await input.store.open(file);
     try {
       while (base + file.size - start >= bytesPerShard) {
         signal.throwIfAborted();
@@ -152,7 +153,7 @@ export async function scanBoundaries(input: Concatenation, bytesPerShard: number
 }
 
 /** Offset behind the first newline at or after `from`, or the end of the file. */
-async function lineEndAfter(reader: InputReader, file: InputFile, from: number, sample: { bytes: number; lines: number }): Promise<number> {
+async function lineEndAfter(reader: FileReader, file: InputFile, from: number, sample: { bytes: number; lines: number }): Promise<number> {
   const block = Buffer.allocUnsafe(64 * 1024);
   for (let at = from; at < file.size; at += block.length) {
     const bytes = block.subarray(0, Math.min(block.length, file.size - at));

@@ -1,68 +1,36 @@
-import { createReadStream, type ReadStream } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { createGunzip, type Gunzip } from 'node:zlib';
 import { errnoOf, FatalError, messageOf } from '../fatal.ts';
-import type { InputFile } from './concatenation.ts';
+import { inputChanged } from '../stores/input-changed.ts';
+import type { FileReader, InputStore } from '../stores/store.ts';
+import type { Concatenation, InputFile } from './concatenation.ts';
 
-/** One open file of the input, read by position. */
-export interface InputReader {
-  /** Fills all of `into` from `position`; the caller stays within the file's size. Throws FatalError when the file is shorter. */
-  read(into: Uint8Array, position: number): Promise<void>;
-  close(): Promise<void>;
-}
+const blockBytes = 256 * 1024;
 
-/** Throws FatalError when the file is gone. */
-export async function openInput(file: InputFile): Promise<InputReader> {
-  try {
-    return file.packed === undefined ? new PlainReader(await open(file.real, 'r'), file) : new GzipReader(file);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-    throw new FatalError('InputInvalid', `input changed: "${file.path}" is gone since the job began; inputs must stay as they are until the job is finished`);
-  }
-}
-
-function shorter({ path, packed, size }: InputFile): FatalError {
-  return new FatalError('InputInvalid', `input changed: "${path}" had ${packed ?? size} bytes when the job began and is shorter now; inputs must stay as they are until the job is finished`);
-}
-
-class PlainReader implements InputReader {
-  readonly #handle: FileHandle;
-  readonly #file: InputFile;
-
-  constructor(handle: FileHandle, file: InputFile) {
-    this.#handle = handle;
-    this.#file = file;
-  }
-
-  async read(into: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < into.length; ) {
-      const { bytesRead } = await this.#handle.read(into, done, into.length - done, position + done);
-      if (bytesRead === 0) throw shorter(this.#file);
-      done += bytesRead;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.#handle.close();
-  }
+/** Reads the text of a file of the input, and of its store nothing at or behind the global offset `end`. Throws FatalError when the file is gone. */
+export async function openInput({ store, files, starts }: Concatenation, index: number, end: number): Promise<FileReader> {
+  const file = files[index] as InputFile;
+  return file.packed === undefined ? await store.open(file, Math.min(file.size, end - (starts[index] as number))) : new GzipReader(store, file);
 }
 
 /** Unpacks from the front; a position further back starts again. */
-class GzipReader implements InputReader {
+class GzipReader implements FileReader {
+  readonly #store: InputStore;
   readonly #file: InputFile;
   #stream: Unpacking | undefined;
   /** What was unpacked last and where its first byte is. */
   #block: Uint8Array = Buffer.alloc(0);
   #at = 0;
 
-  constructor(file: InputFile) {
+  constructor(store: InputStore, file: InputFile) {
+    this.#store = store;
     this.#file = file;
   }
 
   async read(into: Uint8Array, position: number): Promise<void> {
     if (this.#stream === undefined || position < this.#at) {
       await this.close();
-      this.#stream = new Unpacking(this.#file);
+      this.#stream = new Unpacking(this.#store, this.#file);
       this.#block = Buffer.alloc(0);
       this.#at = 0;
     }
@@ -71,7 +39,7 @@ class GzipReader implements InputReader {
       if (from >= this.#block.length) {
         this.#at += this.#block.length;
         const next = await this.#stream.next();
-        if (next === undefined) throw shorter(this.#file);
+        if (next === undefined) throw inputChanged(this.#file.path, `unpacked to ${this.#file.size} bytes and is shorter`);
         this.#block = next;
         continue;
       }
@@ -82,7 +50,7 @@ class GzipReader implements InputReader {
   }
 
   async close(): Promise<void> {
-    this.#stream?.close();
+    await this.#stream?.close();
     this.#stream = undefined;
   }
 }
@@ -90,17 +58,19 @@ class GzipReader implements InputReader {
 /** The unpacked blocks of a gzip file, in order. Throws FatalError when it is no whole gzip file. */
 export class Unpacking {
   readonly #path: string;
-  readonly #source: ReadStream;
+  readonly #source: Readable;
   readonly #gunzip: Gunzip;
   readonly #blocks: AsyncIterator<Buffer>;
+  /** Ends when the source has let go of the file. */
+  readonly #closed: Promise<void>;
 
   /** `onPacked` sees the bytes of the file itself. */
-  constructor({ real, path }: Pick<InputFile, 'real' | 'path'>, onPacked?: (bytes: Buffer) => void) {
-    this.#path = path;
-    this.#source = createReadStream(real, { highWaterMark: 256 * 1024 });
-    this.#gunzip = createGunzip({ chunkSize: 256 * 1024 });
+  constructor(store: InputStore, file: InputFile, onPacked?: (bytes: Buffer) => void) {
+    this.#path = file.path;
+    this.#source = Readable.from(storedBlocks(store, file, onPacked), { highWaterMark: 1 });
+    this.#gunzip = createGunzip({ chunkSize: blockBytes });
     this.#source.on('error', (error) => this.#gunzip.destroy(error));
-    if (onPacked) this.#source.on('data', (bytes) => onPacked(bytes as Buffer));
+    this.#closed = new Promise((resolve) => this.#source.once('close', resolve));
     this.#source.pipe(this.#gunzip);
     this.#blocks = (this.#gunzip as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   }
@@ -115,19 +85,25 @@ export class Unpacking {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#source.destroy();
     this.#gunzip.destroy();
+    await this.#closed;
   }
 }
 
-/** Whether a file begins as gzip does (RFC 1952), which no line of text can. */
-export async function isGzip(real: string): Promise<boolean> {
-  const handle = await open(real, 'r');
+async function* storedBlocks(store: InputStore, file: InputFile, onBlock?: (bytes: Buffer) => void): AsyncGenerator<Buffer> {
+  const size = file.packed as number;
+  const reader = await store.open(file, size);
   try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(3), 0, 3, 0);
-    return bytesRead === 3 && buffer[0] === 0x1f && buffer[1] === 0x8b && buffer[2] === 8;
+    for (let at = 0; at < size; at += blockBytes) {
+      // A new one each time: unpacking may still look at the last.
+      const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, size - at));
+      await reader.read(block, at);
+      onBlock?.(block);
+      yield block;
+    }
   } finally {
-    await handle.close();
+    await reader.close();
   }
 }

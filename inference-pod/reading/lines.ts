@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import { FatalError } from '../fatal.ts';
 import { type Concatenation, fileAt } from './concatenation.ts';
-import { type InputReader, openInput } from './input-reader.ts';
+import { openInput } from './input-reader.ts';
 import { type Format, RecordEnd } from './record-end.ts';
+import type { FileReader } from '../stores/store.ts';
 
 /** Where a reader stands: a global offset at the start of a line, and that line's number in its file (0: not known). */
 export interface Position {
@@ -49,7 +50,7 @@ export class LineReader {
   #at: number;
   #line: number;
   #file = -1;
-  #reader: InputReader | undefined;
+  #reader: FileReader | undefined;
   readonly #format: Format;
   readonly #recordEnd: RecordEnd;
   #header = '';
@@ -142,7 +143,7 @@ export class LineReader {
       this.#head = this.#tail = 0;
       if (this.#at + length >= fileEnd) break;
       const count = Math.min(this.#readBytes, fileEnd - this.#at - length);
-      await (this.#reader as InputReader).read(this.#buffer.subarray(0, count), this.#at + length - fileStart);
+      await (this.#reader as FileReader).read(this.#buffer.subarray(0, count), this.#at + length - fileStart);
       this.#tail = count;
     }
     const line = this.#advance(length + lineEnd);
@@ -164,7 +165,7 @@ export class LineReader {
     const file = fileAt(this.#input, this.#at);
     if (file !== this.#file) {
       await this.close();
-      this.#reader = await openInput(this.#input.files[file] as Concatenation['files'][number]);
+      this.#reader = await openInput(this.#input, file, this.#end);
       this.#file = file;
       this.#head = this.#tail = 0;
       if (this.#format === 'csv' && this.#at > (this.#input.starts[file] as number)) this.#header = await this.#readHeader(file);
@@ -199,7 +200,7 @@ export class LineReader {
     }
     this.#head = 0;
     const count = Math.min(this.#buffer.length - held, this.#readBytes, fileEnd - this.#at - held);
-    await (this.#reader as InputReader).read(this.#buffer.subarray(held, held + count), this.#at + held - fileStart);
+    await (this.#reader as FileReader).read(this.#buffer.subarray(held, held + count), this.#at + held - fileStart);
     this.#tail = held + count;
   }
 }

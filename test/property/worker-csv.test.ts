@@ -9,6 +9,7 @@ import { scanWhole } from '../../inference-pod/planning/scan.ts';
 import { type Concatenation, concatenate } from '../../inference-pod/reading/concatenation.ts';
 import type { Format } from '../../inference-pod/reading/record-end.ts';
 import { LineReader, type Position } from '../../inference-pod/reading/lines.ts';
+import { VolumeInput } from '../../inference-pod/stores/volume/input.ts';
 
 const signal = new AbortController().signal;
 const maxLineBytes = 400;
@@ -45,9 +46,9 @@ async function withFiles(contents: readonly { bytes: Buffer; packed: boolean }[]
       const path = `f${index}`;
       const stored = packed ? gzipSync(bytes) : bytes;
       writeFileSync(join(folder, path), stored);
-      return { path, real: join(folder, path), size: stored.length, mtimeMs: 0, ...(packed ? { packed: stored.length } : {}) };
+      return { path, size: stored.length, stamp: 0, ...(packed ? { packed: stored.length } : {}) };
     });
-    await work(concatenate(files));
+    await work(concatenate(new VolumeInput({ root: folder, path: '.', additionalPaths: [] }), files));
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { scanBoundaries, scanWhole } from '../../inference-pod/planning/scan.ts';
 import { type Concatenation, concatenate } from '../../inference-pod/reading/concatenation.ts';
 import { LineReader, type Position } from '../../inference-pod/reading/lines.ts';
+import { VolumeInput } from '../../inference-pod/stores/volume/input.ts';
 
 const maxLineBytes = 24;
 const signal = new AbortController().signal;
@@ -58,9 +59,9 @@ async function withFiles(contents: readonly Buffer[], work: (input: Concatenatio
     const files = contents.map((content, index) => {
       const path = `f${index}`;
       writeFileSync(join(folder, path), content);
-      return { path, real: join(folder, path), size: content.length, mtimeMs: 0 };
+      return { path, size: content.length, stamp: 0 };
     });
-    await work(concatenate(files));
+    await work(concatenate(new VolumeInput({ root: folder, path: '.', additionalPaths: [] }), files));
   } finally {
     rmSync(folder, { recursive: true });
   }

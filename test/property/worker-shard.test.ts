@@ -13,9 +13,10 @@ import { finishJob } from '../../inference-pod/finishing/finish.ts';
 import { Gate } from '../../inference-pod/gate.ts';
 import type { Job } from '../../inference-pod/job.ts';
 import { planInput } from '../../inference-pod/planning/plan-input.ts';
-import { UnchangedFiles } from '../../inference-pod/planning/unchanged.ts';
 import { ChunkSize } from '../../inference-pod/reading/chunk-size.ts';
 import { ShardRun } from '../../inference-pod/shard-run.ts';
+import { VolumeInput } from '../../inference-pod/stores/volume/input.ts';
+import { VolumeOutput } from '../../inference-pod/stores/volume/output.ts';
 
 const signature = signatureOf(
   [{ name: 'x', isTensor: true, type: 'float32', shape: ['N', 2] }],
@@ -58,24 +59,24 @@ function sessions(turns: () => number): Sessions {
   };
 }
 
-function aJob(folder: string, output: string, maxSize: number): Job {
-  const path = join(folder, output);
+async function aJob(folder: string, output: string, maxSize: number): Promise<Job> {
+  const input = { root: folder, path: 'in.jsonl', additionalPaths: [] };
+  const place = { root: folder, path: output };
   return {
     spec: {
       job: { uid: 'u', namespace: 'n', name: 'j' },
       model: { root: folder, path: 'm', task: 'tensors', accelerator: 'cpu' },
-      input: { format: 'jsonl', root: folder, path: 'in.jsonl', additionalPaths: [] },
-      output: { root: folder, path: output, overwrite: false },
+      input: { format: 'jsonl', ...input },
+      output: { ...place, overwrite: false },
       sharding: { targetBytes: 300, maxWorkers: 1 },
       batching: { maxSize, timeoutSeconds: 300 },
     },
-    owner: `o${Math.random()}`,
     log: createLog('test', 'silent'),
-    output: path,
-    state: join(path, '.millrace/u'),
+    input: new VolumeInput(input),
+    output: await VolumeOutput.open(place, `o${Math.random()}`),
+    state: '.millrace/u',
     model: { size: 1, sha256: 'm' },
     alone: false,
-    unchanged: new UnchangedFiles(folder),
   };
 }
 
@@ -124,21 +125,26 @@ const line = fc.oneof(
   fc.constant('no json'),
 );
 
+/** The job as another worker sees it. */
+async function another(job: Job): Promise<Job> {
+  return { ...job, output: await VolumeOutput.open(job.spec.output, `o${Math.random()}`) };
+}
+
 async function complete(job: Job, attempts: readonly Attempt[], side: number): Promise<string[]> {
   const plan = await planInput({ job, pool: sessions(() => 1), memoryBytes: undefined, warnings: [] }, new AbortController().signal);
   const forever: Attempt = { steps: [100], turns: [0], killedAfter: -1 };
   for (let shard = 0; shard < plan.shards; shard++) {
     for (let first = 0; first < attempts.length; first += side) {
       const together = attempts.slice(first, first + side);
-      await Promise.all(together.map((one) => attempt({ ...job, owner: `o${Math.random()}` }, shard, one)));
+      await Promise.all(together.map(async (one) => attempt(await another(job), shard, one)));
     }
     expect(await attempt(job, shard, forever)).toBe(true);
   }
   const generations = plan.shards === 0 ? [] : [{ shards: plan.shards === 1 ? '0' : `0-${plan.shards - 1}`, generation: 0 }];
-  const finishers = [job, { ...job, owner: `o${Math.random()}` }];
+  const finishers = [job, await another(job)];
   const results = await Promise.all(finishers.slice(0, side).map((one) => finishJob(one, generations, new AbortController().signal)));
   for (const result of results) expect(result).toEqual(results[0]);
-  return await Promise.all(['results.jsonl', 'errors.jsonl', 'manifest.json'].map((name) => readFile(join(job.output, name), 'utf8')));
+  return await Promise.all(['results.jsonl', 'errors.jsonl', 'manifest.json'].map((name) => readFile(job.output.address(name), 'utf8')));
 }
 
 describe('the stored result of a job', () => {
@@ -154,8 +160,8 @@ describe('the stored result of a job', () => {
           try {
             writeFileSync(join(folder, 'in.jsonl'), lines.join('\n'));
             for (const output of ['quiet', 'rough']) mkdirSync(join(folder, output));
-            const quiet = await complete(aJob(folder, 'quiet', maxSize), [], 1);
-            const rough = await complete(aJob(folder, 'rough', maxSize), attempts, side);
+            const quiet = await complete(await aJob(folder, 'quiet', maxSize), [], 1);
+            const rough = await complete(await aJob(folder, 'rough', maxSize), attempts, side);
             expect(rough).toEqual(quiet);
             const items = lines.filter((text) => text !== '');
             const bad = items.filter((text) => !text.includes(',1]'));

@@ -59,6 +59,12 @@ describe('imports point one way', () => {
 
   test('the worker knows itself and kit', () => expect(strays('inference-pod', within('inference-pod', 'kit'))).toEqual([]));
 
+  test('the worker knows its stores by their interfaces: one file picks them', () => {
+    const kinds = ['inference-pod/stores/volume', 'inference-pod/stores/s3'];
+    const allowed = (target: string, from: string): boolean => !within(...kinds)(target) || kinds.some((kind) => dirname(from) === kind && dirname(target) === kind) || from === 'inference-pod/stores/open-stores.ts';
+    expect(strays('inference-pod', allowed)).toEqual([]);
+  });
+
   test('the contract stands alone', () => {
     expect(programs.find(({ path }) => path === 'inference-pod/contract.ts')?.imports).toEqual([]);
   });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { shardBytes } from '../../../inference-pod/planning/cut.ts';
-import { findInputFiles } from '../../../inference-pod/planning/input-files.ts';
+import { findInputFiles } from '../../../inference-pod/stores/volume/input-files.ts';
 
 let root: string;
 beforeEach(() => {

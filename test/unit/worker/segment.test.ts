@@ -1,14 +1,18 @@
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { describeBody, type Footer, SegmentCorrupt } from '../../../inference-pod/segments/segment.ts';
-import { appendSegment, OutputWriter } from '../../../inference-pod/finishing/join.ts';
-import { followChain, openShardFolder, readFooter, type ShardFolder, segmentPath, shardFolder, storeSegment } from '../../../inference-pod/segments/store.ts';
+import { followChain, openShardFolder, readFooter, readSegment, type ShardFolder, segmentName, shardFolder, storeSegment } from '../../../inference-pod/segments/store.ts';
+import { Gone } from '../../../inference-pod/stores/store.ts';
+import { VolumeOutput } from '../../../inference-pod/stores/volume/output.ts';
 
 let place: ShardFolder;
+let folder: string;
 beforeEach(async () => {
-  place = shardFolder(mkdtempSync(join(tmpdir(), 'millrace-segment-')), 3, 1);
+  const root = mkdtempSync(join(tmpdir(), 'millrace-segment-'));
+  place = shardFolder(await VolumeOutput.open({ root, path: 'out' }, 'me'), 'state', 3, 1);
+  folder = join(root, 'out', place.folder);
   await openShardFolder(place);
 });
 
@@ -19,21 +23,22 @@ function footer(start: number, end: number): Footer {
   return { v: 1, shard: 3, generation: 1, start, end, line: 7, items: { succeeded: 2, failed: 1 }, ...describeBody(results, errors), firstError: 'x' };
 }
 
-const store = (start: number, end: number): ReturnType<typeof storeSegment> => storeSegment(place, footer(start, end), [...results, ...errors], 'me');
+const store = (start: number, end: number): ReturnType<typeof storeSegment> => storeSegment(place, footer(start, end), [...results, ...errors]);
+const pathOf = (start: number): string => place.store.address(segmentName(place, start));
 
 describe('a segment', () => {
   test('gives back its footer, and leaves no other file', async () => {
     expect(await store(10, 50)).toEqual({ footer: footer(10, 50), adopted: false });
     expect(await readFooter(place, 10)).toEqual(footer(10, 50));
     expect(await readFooter(place, 11)).toBeUndefined();
-    expect(readdirSync(place.folder)).toEqual(['10']);
-    expect(readFileSync(segmentPath(place, 10), 'utf8')).toMatch(/^\{"id":1\}\n\{"id":2\}\n\{"code":"x"\}\n\{"v":1/);
+    expect(readdirSync(folder)).toEqual(['10']);
+    expect(readFileSync(pathOf(10), 'utf8')).toMatch(/^\{"id":1\}\n\{"id":2\}\n\{"code":"x"\}\n\{"v":1/);
   });
 
   test('that is stored already is adopted, whoever wrote it', async () => {
     await store(10, 50);
     expect(await store(10, 90)).toEqual({ footer: footer(10, 50), adopted: true });
-    expect(readdirSync(place.folder)).toEqual(['10']);
+    expect(readdirSync(folder)).toEqual(['10']);
   });
 
   test('is followed by the one that begins at its end', async () => {
@@ -53,17 +58,29 @@ describe('a segment', () => {
     ['changed in length', (path: string) => writeFileSync(path, `y${readFileSync(path, 'latin1')}`, 'latin1')],
   ])('is refused when it is %s', async (_name, damage) => {
     await store(10, 50);
-    damage(segmentPath(place, 10));
+    damage(pathOf(10));
     await expect(readFooter(place, 10)).rejects.toThrow(SegmentCorrupt);
+  });
+
+  test('gives back its lines too', async () => {
+    await store(10, 50);
+    expect(await readSegment(place, 10)).toEqual({ footer: footer(10, 50), results: Buffer.concat(results), errors: Buffer.concat(errors) });
   });
 
   test('whose lines are not those that were written is refused by the join', async () => {
     await store(10, 50);
-    const path = segmentPath(place, 10);
-    writeFileSync(path, readFileSync(path, 'latin1').replace('{"id":2}', '{"id":3}'), 'latin1');
-    const [a, b] = [await OutputWriter.open(join(place.folder, 'a')), await OutputWriter.open(join(place.folder, 'b'))];
-    await expect(appendSegment(place, (await readFooter(place, 10)) as Footer, a, b)).rejects.toThrow('do not match their digest');
-    await a.close();
-    await b.close();
+    writeFileSync(pathOf(10), readFileSync(pathOf(10), 'latin1').replace('{"id":2}', '{"id":3}'), 'latin1');
+    await expect(readSegment(place, 10)).rejects.toThrow('do not match their digest');
+  });
+
+  test('whose footer is longer than usual is read all the same', async () => {
+    const long = { ...footer(10, 50), firstError: 'x'.repeat(5_000) };
+    await storeSegment(place, long, [...results, ...errors]);
+    expect(await readFooter(place, 10)).toEqual(long);
+  });
+
+  test('cannot be stored when the folder is gone, as after the commit', async () => {
+    rmSync(folder, { recursive: true });
+    await expect(store(10, 50)).rejects.toThrow(Gone);
   });
 });

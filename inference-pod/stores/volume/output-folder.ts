@@ -1,8 +1,8 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from './durable.ts';
-import { errnoOf, FatalError, messageOf } from './fatal.ts';
-import { isWithin } from './paths.ts';
+import { errnoOf, FatalError, messageOf } from '../../fatal.ts';
+import { isWithin } from '../../paths.ts';
 
 /** Makes the output folder where it is absent; its real path. Throws FatalError OutputUnusable. */
 export async function openOutputFolder(root: string, path: string): Promise<string> {

@@ -1,11 +1,11 @@
 import { link, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf } from './fatal.ts';
+import { errnoOf } from '../../fatal.ts';
 
 let temporaries = 0;
 
 /** A name beside `target` that no other process, on this node or another, uses. */
-export function temporaryBeside(target: string, owner: string): string {
+function temporaryBeside(target: string, owner: string): string {
   return join(dirname(target), `.tmp-${owner}-${temporaries++}`);
 }
 

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
-import { errnoOf, FatalError } from '../fatal.ts';
-import { PathEscapes, realpathWithin } from '../paths.ts';
-import type { PlannedFile } from './plan-file.ts';
+import { errnoOf, FatalError } from '../../fatal.ts';
+import { PathEscapes, realpathWithin } from '../../paths.ts';
+import { inputChanged } from '../input-changed.ts';
+import type { PlannedFile } from '../../planning/plan-file.ts';
 
 /**
  * Says whether files of the input still are what the plan saw. Size and time of change decide; where only the time
@@ -24,14 +25,13 @@ export class UnchangedFiles {
     for (const file of files) await this.#checkOne(file);
   }
 
-  async #checkOne({ path, size, mtimeMs, sha256 }: PlannedFile): Promise<void> {
-    const changed = (what: string): FatalError =>
-      new FatalError('InputInvalid', `input changed: "${path}" ${what} since the job began; inputs must stay as they are until the job is finished`);
+  async #checkOne({ path, size, stamp, sha256 }: PlannedFile): Promise<void> {
+    const changed = (what: string): FatalError => inputChanged(path, what);
     try {
       const real = await realpathWithin(this.#root, path);
       const now = await stat(real);
       if (now.size !== size) throw changed(`had ${size} bytes and has ${now.size}`);
-      if (now.mtimeMs === mtimeMs || now.mtimeMs === this.#compared.get(path)) return;
+      if (now.mtimeMs === stamp || now.mtimeMs === this.#compared.get(path)) return;
       if (sha256 === undefined) throw changed('was written to');
       const hash = createHash('sha256');
       await pipeline(createReadStream(real, { highWaterMark: 1024 * 1024 }), hash);

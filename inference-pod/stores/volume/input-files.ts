@@ -1,10 +1,14 @@
 import type { Dirent, Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, matchesGlob } from 'node:path';
-import { errnoOf, FatalError } from '../fatal.ts';
-import { isWithin, PathEscapes, realpathWithin } from '../paths.ts';
-import type { InputFile } from '../reading/concatenation.ts';
-import { isGzip } from '../reading/input-reader.ts';
+import { errnoOf, FatalError } from '../../fatal.ts';
+import { isWithin, PathEscapes, realpathWithin } from '../../paths.ts';
+import type { InputFile } from '../../reading/concatenation.ts';
+
+/** `real` is where it is, links followed. */
+export interface FoundFile extends InputFile {
+  real: string;
+}
 
 /**
  * The files of all `paths`, those of one behind those of the one before; a file that is found again is left out there,
@@ -15,9 +19,9 @@ export async function findAllInputFiles(root: string, paths: readonly string[], 
   const all: InputFile[] = [];
   for (const path of paths) {
     const found = (await findInputFiles(root, path, ignored)).filter(({ real }) => paths.length === 1 || !seen.has(real));
-    for (const file of found) {
-      seen.add(file.real);
-      all.push((await isGzip(file.real)) ? { ...file, packed: file.size } : file);
+    for (const { real, ...file } of found) {
+      seen.add(real);
+      all.push(file);
     }
   }
   return all;
@@ -28,7 +32,7 @@ export async function findAllInputFiles(root: string, paths: readonly string[], 
  * ascending byte order of their path. Names that begin with a dot (and `ignored`, real paths) are passed over in
  * folders and globs. Symbolic links are followed inside the root. Throws FatalError.
  */
-export async function findInputFiles(root: string, path: string, ignored: ReadonlySet<string>): Promise<InputFile[]> {
+export async function findInputFiles(root: string, path: string, ignored: ReadonlySet<string>): Promise<FoundFile[]> {
   const base = await rootOf(root, path);
   const clean = path.split('/').filter((part) => part !== '' && part !== '.').join('/');
   const named = await statWithin(root, clean);
@@ -39,7 +43,7 @@ export async function findInputFiles(root: string, path: string, ignored: Readon
   if (named && !named.stats.isDirectory()) throw new FatalError('InputInvalid', `spec.input.volume.path "${path}" is neither a file nor a folder`);
   if (!named && !isGlob(clean)) throw new FatalError('InputNotFound', `spec.input.volume.path "${path}" was not found in the input volume`);
 
-  const found: InputFile[] = [];
+  const found: FoundFile[] = [];
   const start = named ? clean : literalFolder(clean);
   const from = named ?? (await statWithin(root, start));
   if (from?.stats.isDirectory()) {
@@ -55,7 +59,7 @@ export async function findInputFiles(root: string, path: string, ignored: Readon
 interface Walk {
   base: string;
   ignored: ReadonlySet<string>;
-  found: InputFile[];
+  found: FoundFile[];
   matches: (path: string) => boolean;
 }
 
@@ -121,6 +125,6 @@ function literalFolder(glob: string): string {
   return parts.slice(0, first).join('/');
 }
 
-function describe(path: string, real: string, { size, mtimeMs }: Stats): InputFile {
-  return { path, real, size, mtimeMs };
+function describe(path: string, real: string, { size, mtimeMs }: Stats): FoundFile {
+  return { path, real, size, stamp: mtimeMs };
 }
