@@ -90,7 +90,7 @@ export class SyncClient {
 
 function asSyncResponse(value: unknown): SyncResponse {
   const answer = value as Partial<SyncResponse> | null;
-  const verdicts: readonly unknown[] = ['work', 'done', 'retired'];
+  const verdicts: readonly unknown[] = ['work', 'leave', 'done', 'retired'] satisfies SyncResponse['verdict'][];
   if (typeof answer?.term !== 'number' || !Array.isArray(answer.leases) || !verdicts.includes(answer.verdict)) throw new TypeError('no sync response');
   return answer as SyncResponse;
 }

@@ -1,6 +1,7 @@
 import { systemClock as clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { counter, gauge, histogram, type Registry } from '../kit/metrics.ts';
+import { Stopwatch } from '../kit/stopwatch.ts';
 import { FIELD_MANAGER } from './api/names.ts';
 import type { WorkerSettings } from './batchjob/observe.ts';
 import { BatchJobReconciler } from './batchjob/reconcile.ts';
@@ -12,19 +13,20 @@ import type { SyncMetrics } from './dispatch/metrics.ts';
 import type { Informers } from './informers.ts';
 import type { KubeClient } from './kube/client.ts';
 import type { EventRecorder } from './kube/events.ts';
-import { keyOf } from './kube/object.ts';
+import { controllerOf, keyOf } from './kube/object.ts';
 import type { Leadership } from './kube/lease.ts';
-import { Controller } from './runtime/controller.ts';
+import { Controller, type Reconcile } from './runtime/controller.ts';
 import { AppliedObjects } from './runtime/applied.ts';
 import { execute, type ExecuteContext } from './runtime/execute.ts';
+import { Turns } from './runtime/turns.ts';
 import { Scheduling } from './scheduling.ts';
 import { openSyncEndpoint } from './serving/sync-endpoint.ts';
 import { cachedChild, reconcileTenant, type TenantDeps, watchForTenants } from './tenant/controller.ts';
 
-/** Progress is written ten times a second over all jobs at most. */
-const PROGRESS_GAP_MS = 100;
-/** Changes of phase go before progress. */
-const PROGRESS_PRIORITY = -1;
+/** Progress and usage are written ten times a second over all objects at most, and once a second for each. */
+const TURNS = { gapMs: 100, perIdMs: 1_000 };
+/** Who gets or loses workers goes first, and changes of phase before progress. */
+const PRIORITY = { grant: 1, progress: -1 };
 
 export interface Leading {
   config: OperatorConfig;
@@ -42,27 +44,30 @@ export interface Leading {
 export async function lead(deps: Leading, leadership: Leadership): Promise<{ drain(timeoutMs: number): Promise<void> }> {
   const { config, client, informers, recorder, log, registry } = deps;
   const { signal } = leadership;
+  const turns = new Turns({ clock, ...TURNS });
+  const { startDelay, leaveDelay } = stopwatches(registry);
+  const workerId = (uid: string, slot: number, attempt: number): string => `${uid}/${slot}/${attempt}`;
   const context: ExecuteContext = { client, recorder, fieldManager: FIELD_MANAGER, applied: new AppliedObjects(), held: () => leadership.held() };
 
   let batchjobs: Controller;
   let reconciler: BatchJobReconciler;
-  let nextProgressAt = 0;
+  const jobTurn = (key: string): [id: string, lane: 0 | 1, ready: () => void] => {
+    const state = informers.jobs.store.get(key)?.status?.state ?? 'Pending';
+    return [`job/${key}`, state === 'Pending' || state === 'Suspended' ? 1 : 0, () => batchjobs.enqueue(key, { priority: PRIORITY.progress })];
+  };
   const dispatcher = new Dispatcher({
     clock,
-    onChange: (uid) => {
+    onChange: (uid, phaseChanged) => {
       const job = informers.jobs.store.byIndex('uid', uid)[0];
       if (!job) return;
       reconciler.progressed(uid);
-      atLeisure(keyOf(job.metadata));
+      if (phaseChanged) batchjobs.enqueue(keyOf(job.metadata));
+      else turns.want(...jobTurn(keyOf(job.metadata)));
     },
   });
-  const atLeisure = (key: string): void => {
-    nextProgressAt = Math.max(clock.monotonic(), nextProgressAt + PROGRESS_GAP_MS);
-    batchjobs.enqueue(key, { priority: PROGRESS_PRIORITY, afterMs: nextProgressAt - clock.monotonic() });
-  };
   dispatcher.term = leadership.term;
 
-  const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, jobs: informers.jobs.store, dispatcher, metrics: syncMetrics(registry), log, signal });
+  const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, jobs: informers.jobs.store, dispatcher, metrics: syncMetrics(registry, ({ job, slot, attempt }) => leaveDelay.end(workerId(job, slot, attempt), clock.monotonic())), log, signal });
   const unseen = new UnseenPods();
   const { tenants, jobs, namespaces, pods, claims, nodes } = informers;
   const scheduling = new Scheduling({
@@ -72,8 +77,16 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     registry,
     minRuntimeSeconds: config.minRuntimeSeconds,
     pendingWorkers: config.pendingWorkers,
-    leave: (uid, slot, attempt) => dispatcher.leave(uid, slot, attempt),
-    changed: (key, urgent) => (urgent ? batchjobs.enqueue(key) : atLeisure(key)),
+    leave: (uid, slot, attempt) => {
+      const id = workerId(uid, slot, attempt);
+      leaveDelay.begin(id, clock.monotonic());
+      // One that holds no sync open hears it with its next one: that is its own time.
+      if (!dispatcher.leave(uid, slot, attempt)) leaveDelay.drop(id);
+    },
+    changed: (key, urgent) => {
+      if (urgent) batchjobs.enqueue(key, { priority: PRIORITY.grant });
+      else turns.want(...jobTurn(key));
+    },
   });
   reconciler = new BatchJobReconciler({
     caches: { tenants: tenants.store, jobs: jobs.store, namespaces: namespaces.store, pods: pods.store, claims: claims.store, nodes: nodes.store },
@@ -83,9 +96,29 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     clock,
     settings: workerSettings(config, endpoint.url, endpoint.ca),
     scheduling,
-    execute: (object, plan, abort) => execute(context, object, plan, abort),
+    execute: (object, plan, abort) => execute(jobContext, object, plan, abort),
   });
-  batchjobs = new Controller({ name: 'batchjob', workers: 8, clock, log, registry, reconcile: (key, { signal: abort }) => reconciler.reconcile(key, abort) });
+  const jobContext: ExecuteContext = {
+    ...context,
+    turn: ({ metadata }) => turns.take(...jobTurn(keyOf(metadata))),
+    posting: ({ kind, metadata }) => {
+      if (kind === 'Pod') startDelay.end(controllerOf(metadata)?.uid ?? '', clock.monotonic());
+    },
+  };
+  const reconcileJob = async (key: string, abort: AbortSignal): ReturnType<Reconcile> => {
+    const result = await reconciler.reconcile(key, abort);
+    turns.pass(`job/${key}`);
+    // A job that has to wait for something starts when that is over.
+    if ('outcome' in result && (result.outcome.kind === 'waiting' || scheduling.grantOf(result.object.metadata.uid)?.workers === 0)) startDelay.drop(result.object.metadata.uid);
+    return result;
+  };
+  batchjobs = new Controller({ name: 'batchjob', workers: 16, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileJob(key, abort) });
+  let areNew = false;
+  jobs.onChange(({ type, object }) => {
+    if (type === 'add' && areNew) startDelay.begin(object.metadata.uid, clock.monotonic());
+    if (type === 'delete') startDelay.drop(object.metadata.uid);
+  });
+  areNew = true;
   watchForBatchJobs({
     informers,
     enqueue: (key) => batchjobs.enqueue(key),
@@ -95,7 +128,12 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     wasRefused: (uid) => reconciler.wasRefused(uid),
   });
   const tenantCaches = Object.fromEntries(Object.entries(informers).map(([name, { store }]) => [name, store])) as unknown as TenantDeps['caches'];
-  const tenantContext: ExecuteContext = { ...context, observed: cachedChild(tenantCaches) };
+  let tenantsController: Controller;
+  const tenantContext: ExecuteContext = {
+    ...context,
+    observed: cachedChild(tenantCaches),
+    turn: ({ metadata: { name } }) => turns.take(`tenant/${name}`, 1, () => tenantsController.enqueue(name, { priority: PRIORITY.progress })),
+  };
   const tenantDeps: TenantDeps = {
     caches: tenantCaches,
     client,
@@ -104,7 +142,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     execute: (object, plan, abort) => execute(tenantContext, object, plan, abort),
     contests: new Map(),
   };
-  const tenantsController = new Controller({ name: 'tenant', workers: 16, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileTenant(key, tenantDeps, abort) });
+  tenantsController = new Controller({ name: 'tenant', workers: 16, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileTenant(key, tenantDeps, abort).finally(() => turns.pass(`tenant/${key}`)) });
   watchForTenants(informers, (key) => tenantsController.enqueue(key));
 
   const running = Promise.all([batchjobs.start(signal), tenantsController.start(signal)]);
@@ -115,6 +153,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
   return {
     async drain(timeoutMs) {
       await Promise.all([batchjobs.drain(timeoutMs), tenantsController.drain(timeoutMs)]);
+      turns.close();
       scheduling.close();
       dispatcher.close();
       await endpoint.close();
@@ -135,7 +174,21 @@ function workerSettings(config: OperatorConfig, syncUrl: string, syncCa: string)
   };
 }
 
-function syncMetrics(registry: Registry): SyncMetrics {
+function stopwatches(registry: Registry): { startDelay: Stopwatch; leaveDelay: Stopwatch } {
+  const started = histogram(registry, {
+    name: 'millrace_job_start_delay_seconds',
+    help: 'Time from the watch event of a new job that has to wait for nothing to sending the POST of its first worker, in seconds.',
+    buckets: [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2, 5, 10],
+  });
+  const told = histogram(registry, {
+    name: 'millrace_preemption_answer_seconds',
+    help: 'Time from the decision that a worker is to leave to the answer on the sync that it holds open, in seconds.',
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
+  });
+  return { startDelay: new Stopwatch((seconds) => started.observe(seconds)), leaveDelay: new Stopwatch((seconds) => told.observe(seconds)) };
+}
+
+function syncMetrics(registry: Registry, toldToLeave: SyncMetrics['toldToLeave']): SyncMetrics {
   const requests = counter(registry, { name: 'millrace_sync_requests_total', help: 'Syncs of workers by HTTP status.', labels: ['code'] });
   const open = gauge(registry, { name: 'millrace_sync_requests_open', help: 'Syncs that are held open.' });
   const seconds = histogram(registry, { name: 'millrace_sync_request_duration_seconds', help: 'Time to the answer of a sync, holding included, in seconds.', buckets: [0.005, 0.05, 0.5, 1, 2.5, 5, 10] });
@@ -145,5 +198,6 @@ function syncMetrics(registry: Registry): SyncMetrics {
       seconds.observe(duration);
     },
     open: (delta) => open.inc(delta),
+    toldToLeave,
   };
 }

@@ -6,19 +6,20 @@ import type { Grant } from './batchjob/observe.ts';
 import { slotAndAttempt } from './batchjob/pod-state.ts';
 import type { Informers } from './informers.ts';
 import { isTrue } from './api/conditions.ts';
-import { controllerOf } from './kube/object.ts';
-import { isTenantQuota, nodeState, tenantState } from './scheduler/observe.ts';
+import { controllerOf, type Stored } from './kube/object.ts';
+import { deepEqual } from './runtime/equal.ts';
+import { isTenantQuota, type NodeObject, nodeState, tenantState } from './scheduler/observe.ts';
 import { type Amounts, podRequests } from './scheduler/pod-requests.ts';
 import { defaultPolicy, type Policy } from './scheduler/policy.ts';
 import type { Decision } from './scheduler/result.ts';
 import { schedule } from './scheduler/schedule.ts';
-import type { Held, JobState, Snapshot } from './scheduler/snapshot.ts';
+import type { Held, JobState, NodeState, Snapshot } from './scheduler/snapshot.ts';
 import { namespaceOf } from './tenant/observe.ts';
 
 /** News that come together are scheduled together. */
 const GATHER_MS = 20;
-/** A round takes at most this part of the time. */
-const LOAD = 0.2;
+/** Rounds take at most this part of the time: with ten thousand jobs, a new one is looked at within two rounds and a pause. */
+const LOAD = 0.5;
 /** Time itself is news to those who wait: they age, and deadlines come near. */
 const IDLE_MS = 5_000;
 /** A new leader waits this long at most for all jobs to have asked once, so that none is overtaken for being late. */
@@ -31,7 +32,7 @@ export interface SchedulingDeps {
   registry: Registry;
   minRuntimeSeconds: number;
   pendingWorkers: number;
-  /** Tells a worker to leave, over the sync that it holds open. */
+  /** Tells a worker to leave, over the sync that it holds open. Called before anything else comes of a decision. */
   leave: (jobUid: string, slot: number, attempt: number) => void;
   /** The job has another grant. `urgent`: it gets or loses workers, or waits for something else. */
   changed: (key: string, urgent: boolean) => void;
@@ -54,6 +55,8 @@ export class Scheduling {
   readonly #entries = new Map<string, Entry>();
   /** Requests of the pods on a node that are not workers, for nodes on which nothing changed since. */
   readonly #otherUse = new Map<string, Amounts>();
+  /** What was made of each node, for as long as it stays as it is. */
+  readonly #nodes = new Map<string, { node: Stored<NodeObject>; use: Amounts; state: NodeState | undefined }>();
   readonly #unheard: Set<string>;
   readonly #openedAt: number;
   readonly #metrics;
@@ -68,6 +71,7 @@ export class Scheduling {
     this.#openedAt = deps.clock.monotonic();
     this.#unheard = new Set(deps.informers.jobs.store.list().filter(({ status }) => !isTrue(status?.conditions, 'Complete') && !isTrue(status?.conditions, 'Failed')).map(({ metadata }) => metadata.uid));
     this.#metrics = schedulingMetrics(deps.registry);
+    this.#metrics.unheard.set(this.#unheard.size);
     const minRuntimeMs = deps.minRuntimeSeconds * 1_000;
     this.#policy = { ...defaultPolicy, minRuntimeMs, minWorkerRuntimeMs: minRuntimeMs / 4, cooldownMs: minRuntimeMs / 4, pendingPerJob: deps.pendingWorkers };
     this.#watch();
@@ -76,7 +80,7 @@ export class Scheduling {
 
   /** Says what a job asks for now; undefined when it asks for nothing. */
   ask(uid: string, demand: Demand | undefined): void {
-    const last = this.#unheard.delete(uid) && this.#unheard.size === 0;
+    const last = this.#hear(uid);
     const entry = this.#entries.get(uid);
     if (demand === undefined) {
       if (this.#entries.delete(uid) || last) this.#plan(GATHER_MS);
@@ -85,6 +89,15 @@ export class Scheduling {
     const shape = shapeOf(demand);
     this.#entries.set(uid, { demand, shape, held: entry?.held, grant: entry?.grant });
     if (entry?.shape !== shape || last) this.#plan(GATHER_MS);
+  }
+
+  /** True for the last of the jobs that were there when this process began to lead. */
+  #hear(uid: string): boolean {
+    if (!this.#unheard.delete(uid)) return false;
+    this.#metrics.unheard.set(this.#unheard.size);
+    if (this.#unheard.size > 0) return false;
+    this.#deps.log.info({ jobs: this.#entries.size, tookMs: Math.round(this.#deps.clock.monotonic() - this.#openedAt) }, 'all jobs are known');
+    return true;
   }
 
   grantOf(uid: string): Grant | undefined {
@@ -99,11 +112,16 @@ export class Scheduling {
   #watch(): void {
     const { tenants, nodes, quotas, otherPods } = this.#deps.informers;
     const soon = (): void => this.#plan(GATHER_MS);
-    tenants.onChange(soon);
-    quotas.onChange(soon);
+    // Our own status writes and heartbeats are no news.
+    tenants.onChange((change) => {
+      if (change.type !== 'update' || change.old.metadata.generation !== change.object.metadata.generation) soon();
+    });
+    quotas.onChange((change) => {
+      if (change.type !== 'update' || !deepEqual(change.old.status, change.object.status)) soon();
+    });
     nodes.onChange((change) => {
-      // Heartbeats are no news.
-      if (change.type !== 'update' || JSON.stringify(nodeState(change.old, {})) !== JSON.stringify(nodeState(change.object, {}))) soon();
+      if (change.type === 'delete') this.#nodes.delete(change.object.metadata.name);
+      if (change.type !== 'update' || !deepEqual(nodeState(change.old, {}), nodeState(change.object, {}))) soon();
     });
     otherPods.onChange((change) => {
       const before = change.type === 'update' ? change.old.nodeName : undefined;
@@ -134,33 +152,44 @@ export class Scheduling {
     const now = clock.now();
     const { decisions, victims } = schedule(this.#snapshot(), now, this.#policy);
     for (const { reason } of victims) this.#metrics.preemptions.inc({ reason });
+    const dismissed = new Map(decisions.filter(({ remove }) => remove.length > 0).map((decision) => [decision.uid, this.#dismiss(decision, now)]));
+    const tookMs = clock.monotonic() - started;
+    this.#metrics.seconds.observe(tookMs / 1_000);
+    this.#notBefore = clock.monotonic() + tookMs * (1 / LOAD - 1);
+    if (decisions.length > 0) this.#plan(IDLE_MS);
+    log.debug({ jobs: decisions.length, victims, tookMs: Math.round(tookMs) }, 'scheduled');
+    // The answers to those that are dismissed go out in between.
+    setImmediate(() => this.#takeAll(decisions, dismissed, now));
+  }
+
+  #takeAll(decisions: readonly Decision[], dismissed: ReadonlyMap<string, Grant['dismissed']>, now: number): void {
     const waiting = new Map<string, number>();
     for (const decision of decisions) {
       const entry = this.#entries.get(decision.uid);
-      if (entry === undefined) continue;
-      this.#take(entry, decision, now);
+      if (entry === undefined || this.#closed) continue;
+      this.#take(entry, decision, dismissed.get(decision.uid) ?? stillDismissed(entry), now);
       if (decision.workers === 0) waiting.set(entry.demand.state.tenant, (waiting.get(entry.demand.state.tenant) ?? 0) + 1);
     }
     this.#metrics.pending.reset();
     for (const [tenant, jobs] of waiting) this.#metrics.pending.set({ tenant }, jobs);
-    const tookMs = clock.monotonic() - started;
-    this.#metrics.seconds.observe(tookMs / 1_000);
-    log.debug({ jobs: decisions.length, waiting: [...waiting.values()].reduce((sum, jobs) => sum + jobs, 0), victims, tookMs: Math.round(tookMs) }, 'scheduled');
-    this.#notBefore = clock.monotonic() + tookMs * (1 / LOAD - 1);
-    if (decisions.length > 0) this.#plan(IDLE_MS);
   }
 
-  #take(entry: Entry, decision: Decision, now: number): void {
-    const { demand, grant: before, held } = entry;
-    const { uid, key } = demand.state;
-    const dismissed = new Map([...(before?.dismissed ?? [])].filter(([pod]) => demand.pods.includes(pod)));
-    for (const index of decision.remove) {
-      const pod = demand.pods[index];
+  /** Tells the workers that are to go. Returns all pods of the job that are on their way out, and since when. */
+  #dismiss({ uid, remove }: Decision, now: number): Grant['dismissed'] {
+    const entry = this.#entries.get(uid);
+    const dismissed = new Map(entry && stillDismissed(entry));
+    for (const index of remove) {
+      const pod = entry?.demand.pods[index];
       if (pod === undefined || dismissed.has(pod)) continue;
       dismissed.set(pod, now);
       const { slot, attempt } = slotAndAttempt(pod);
       this.#deps.leave(uid, slot, attempt);
     }
+    return dismissed;
+  }
+
+  #take(entry: Entry, decision: Decision, dismissed: Grant['dismissed'], now: number): void {
+    const { demand, grant: before, held } = entry;
     const { workers, reason, message, limitedBy, position, startEstimate } = decision;
     entry.held = decision.held;
     entry.grant = { workers, dismissed, reason, message, ...(limitedBy === undefined ? {} : { limitedBy }), ...(position === undefined ? {} : { position }), ...(startEstimate === undefined ? {} : { startEstimate }) };
@@ -168,7 +197,7 @@ export class Scheduling {
       this.#metrics.wait.observe((now - decision.held.waitingSince) / 1_000);
     }
     const urgent = before?.workers !== workers || before.reason !== reason || dismissed.size > before.dismissed.size;
-    if (urgent || before?.message !== message || before.limitedBy !== limitedBy || before.position !== position || before.startEstimate !== startEstimate) this.#deps.changed(key, urgent);
+    if (urgent || before?.message !== message || before.limitedBy !== limitedBy || before.position !== position || before.startEstimate !== startEstimate) this.#deps.changed(demand.state.key, urgent);
   }
 
   #snapshot(): Snapshot {
@@ -182,7 +211,7 @@ export class Scheduling {
       }),
       held,
     }));
-    const byTenant = Map.groupBy(jobs, ({ tenant }) => tenant);
+    const byTenant = Map.groupBy(jobs.filter(({ workers }) => workers.length > 0), ({ tenant }) => tenant);
     const unlisted = this.#useOfUnlisted();
     return {
       jobs,
@@ -191,12 +220,21 @@ export class Scheduling {
         return tenantState(tenant, quota, byTenant.get(tenant.metadata.name) ?? []);
       }),
       nodes: informers.nodes.store.list().flatMap((node) => {
-        const { name } = node.metadata;
-        const state = nodeState(node, sum(this.#useOf(name), unlisted.get(name)));
+        const state = this.#nodeState(node, unlisted.get(node.metadata.name));
         return state === undefined ? [] : [state];
       }),
       finished: this.#finished(jobs),
     };
+  }
+
+  #nodeState(node: Stored<NodeObject>, unlisted: Amounts | undefined): NodeState | undefined {
+    const { name } = node.metadata;
+    const use = sum(this.#useOf(name), unlisted);
+    const known = this.#nodes.get(name);
+    if (known?.node === node && known.use === use) return known.state;
+    const state = nodeState(node, use);
+    this.#nodes.set(name, { node, use, state });
+    return state;
   }
 
   #useOf(node: string): Amounts {
@@ -232,6 +270,8 @@ export class Scheduling {
   }
 }
 
+const stillDismissed = ({ demand, grant }: Entry): Grant['dismissed'] => new Map([...(grant?.dismissed ?? [])].filter(([pod]) => demand.pods.includes(pod)));
+
 function shapeOf({ state, pods }: Demand): string {
   const { ratePerWorker: _rate, itemsLeft: _left, lastCheckpointAt: _checkpoint, ...shape } = state;
   return JSON.stringify([shape, pods]);
@@ -249,6 +289,7 @@ function schedulingMetrics(registry: Registry) {
     seconds: histogram(registry, { name: 'millrace_scheduling_duration_seconds', help: 'Time of one round of the scheduler, in seconds.', buckets: [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1] }),
     wait: histogram(registry, { name: 'millrace_job_wait_seconds', help: 'Time from when a job could run until it got its first workers, in seconds.', buckets: [0.1, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200] }),
     pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant.', labels: ['tenant'] }),
+    unheard: gauge(registry, { name: 'millrace_jobs_unheard', help: 'Jobs that were there when this process began to lead and that it has not looked at yet.' }),
     preemptions: counter(registry, { name: 'millrace_preemptions_total', help: 'Jobs that lost workers to another one, by what gave it the right.', labels: ['reason'] }),
   };
 }

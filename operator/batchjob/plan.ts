@@ -14,6 +14,7 @@ import { deadline } from './policy/deadline.ts';
 import { type Pending, pendingCheckMs, whyPending } from './policy/pending.ts';
 import { readRefusal } from './policy/quota.ts';
 import { expiresInMs } from './policy/ttl.ts';
+import { isPressing } from './pressing.ts';
 import { type Situation, type State, stateOf, type Trouble } from './state.ts';
 import { statusOf } from './status.ts';
 import { claimMounts, spreadOf } from './volumes.ts';
@@ -23,7 +24,9 @@ import { planWorkers, type WorkerPool } from './workers.ts';
 const FAREWELL_MS = 15_000;
 /** How soon a refused pod is tried again; a change of the quota's usage brings the job back sooner. */
 const REFUSED_RETRY_MS = 5_000;
-const OBSTACLE_RETRY_MS = 10_000;
+/** What an obstacle depends on is watched and brings the job back by itself, but for ConfigMaps. */
+const OBSTACLE_RETRY_MS = 300_000;
+const UNWATCHED_RETRY_MS = 10_000;
 /** How soon a name that is still taken, or a copy that was just made, is looked at again. */
 const SHORTLY_MS = 500;
 /** A pod that was made and is still not seen may have come and gone. */
@@ -64,14 +67,21 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
       const exists = new Set([...changes.created, ...changes.unchanged]);
       const made = planned.filter(({ slot, attempt }) => exists.has(`Pod/${podName(job.metadata.name, slot, attempt)}`));
       const refusal = changes.refused.find(({ kind, name }) => create.some((object) => object.kind === kind && object.metadata.name === name));
-      const found = obstacle ?? (refusal && refused(refusal, observed)) ?? (decision.kind === 'open' ? whyNotMore(pending, withheld(observed.grant)) : undefined);
+      const tried = obstacle ?? (refusal && refused(refusal, observed));
+      const found = tried ?? (decision.kind === 'open' ? whyNotMore(pending, withheld(observed.grant)) : undefined);
       // A job some of whose workers are at work goes on, whatever keeps others from joining them.
       const trouble = found && { reason: found.reason, message: found.message, stalled: found.stalled && atWork(observed) === 0 };
       const situation: Situation = { decision, trouble, spread, made };
       const state = stateOf(job, observed, situation);
       const status = statusOf(job, observed, situation, state, now);
       const retryMs = Math.min(pool.retryAfterMs ?? Number.POSITIVE_INFINITY, copying.length > 0 ? SHORTLY_MS : Number.POSITIVE_INFINITY);
-      return { status, events: eventsOf(job, observed, situation, status), outcome: outcomeOf(job, observed, situation, state, retryMs, expires, now) };
+      const outcome = outcomeOf(job, observed, situation, tried?.reason, state, retryMs, expires, now);
+      const events = eventsOf(job, observed, situation, status);
+      const unheard = !observed.grant && !tried && decision.kind === 'open' && !job.spec.suspend && observed.pods.length === 0;
+      // Before the scheduler's first word there is nothing new to tell: after a restart its places in the queue still stand.
+      if (unheard && job.status?.state === 'Pending') return { events, outcome };
+      const first = unheard && job.status === undefined;
+      return { status, pressing: events.length > 0 || (!first && isPressing(job.status, status)), events, outcome };
     },
   };
 }
@@ -127,7 +137,8 @@ function refused(refusal: Refusal, observed: Observed): Trouble {
   return { reason: 'NameTaken', message: `waiting for the name of ${refusal.kind} "${refusal.name}" to be free: ${refusal.message}`, stalled: false };
 }
 
-function outcomeOf(job: StoredBatchJob, observed: Observed, { decision, trouble }: Situation, state: State, retryMs: number, expires: number | undefined, now: number): Outcome {
+/** `tried`: what kept pods from being made and may pass without an event. What the scheduler withholds it grants by itself. */
+function outcomeOf(job: StoredBatchJob, observed: Observed, { decision }: Situation, tried: Trouble['reason'] | undefined, state: State, retryMs: number, expires: number | undefined, now: number): Outcome {
   const outcomes: Outcome[] = [];
   const again = (afterMs: number | undefined): void => {
     if (afterMs !== undefined && Number.isFinite(afterMs)) outcomes.push({ kind: 'requeue', afterMs });
@@ -139,7 +150,7 @@ function outcomeOf(job: StoredBatchJob, observed: Observed, { decision, trouble 
   again(deadline(job, now).inMs);
   again(retryMs);
   again(pendingCheckMs(observed.pods, observed.lostNodes, observed.settings.imagePullDeadlineSeconds, now));
-  if (trouble) outcomes.push({ kind: 'waiting', reason: trouble.reason, afterMs: RETRY_MS[trouble.reason] ?? OBSTACLE_RETRY_MS });
+  if (tried) outcomes.push({ kind: 'waiting', reason: tried, afterMs: RETRY_MS[tried] ?? OBSTACLE_RETRY_MS });
   return soonest(...outcomes);
 }
 
@@ -148,4 +159,6 @@ const RETRY_MS: Partial<Record<Trouble['reason'], number>> = {
   ExceedsQuota: REFUSED_RETRY_MS,
   PodRefused: REFUSED_RETRY_MS,
   NameTaken: SHORTLY_MS,
+  ConfigMapNotFound: UNWATCHED_RETRY_MS,
+  ConfigMapKeyNotFound: UNWATCHED_RETRY_MS,
 };

@@ -88,7 +88,7 @@ export class BatchJobReconciler {
     memory.refusal = executed.changes.refused[0];
     for (const warning of observed.ledger?.progress.warnings ?? []) memory.toldWarnings.add(warning);
     // A rate that falls because nothing moves is no news to the ledger, but it is to whoever watches.
-    const outcome = observed.ledger ? soonest(executed.outcome, { kind: 'requeue', afterMs: QUIET_REFRESH_MS }) : executed.outcome;
+    const outcome = observed.ledger?.progress.workers.length ? soonest(executed.outcome, { kind: 'requeue', afterMs: QUIET_REFRESH_MS }) : executed.outcome;
     return { ...executed, outcome };
   }
 
@@ -137,9 +137,9 @@ export class BatchJobReconciler {
     const made = unseen.of(uid, clock.monotonic()).filter(({ metadata }) => !caches.pods.get(keyOf(metadata)));
     const pods = [...caches.pods.byIndex('job', `${namespace}/${uid}`), ...made];
     if (isOver(job)) dispatcher.forget(uid);
-    else if (tenant) this.#openLedger(job, pods);
-    const ledger = this.#ledger(uid, memory);
     const grant = this.#deps.scheduling.grantOf(uid);
+    if (tenant && !isOver(job)) this.#openLedger(job, pods, grant);
+    const ledger = this.#ledger(uid, memory);
     return {
       ...(tenant ? { tenant } : {}),
       pods,
@@ -170,12 +170,17 @@ export class BatchJobReconciler {
     return memory.snapshot?.ledger;
   }
 
-  /** A ledger that is opened anew is told which of the workers in the status did not outlive the former leader. */
-  #openLedger(job: StoredBatchJob, pods: Observed['pods']): void {
+  /**
+   * For a job that has workers, may have some now or had some: the thousands that wait for their first need none. A ledger
+   * that is opened anew is told which of the workers in the status did not outlive the former leader.
+   */
+  #openLedger(job: StoredBatchJob, pods: Observed['pods'], grant: Grant | undefined): void {
     const { dispatcher } = this.#deps;
     const { uid } = job.metadata;
     const isNew = !dispatcher.has(uid);
-    dispatcher.open(ledgerJob(job), savedProgress(job));
+    const saved = savedProgress(job);
+    if (isNew && pods.length === 0 && !saved && (grant?.workers ?? 0) === 0) return;
+    dispatcher.open(ledgerJob(job), saved);
     if (!isNew) return;
     const alive = new Set(pods.map((pod) => `${slotOf(pod)}/${attemptOf(pod)}`));
     for (const { slot, attempt } of job.status?.workers ?? []) {

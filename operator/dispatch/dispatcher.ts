@@ -9,7 +9,7 @@ import type { Ledger, LedgerJob, SavedProgress } from './state.ts';
 export interface DispatcherOptions {
   clock: Pick<Clock, 'monotonic'>;
   /** Something visible of this job changed: at most once a second, at once when the phase changed. */
-  onChange: (jobUid: string) => void;
+  onChange: (jobUid: string, phaseChanged: boolean) => void;
   holdMs?: number;
 }
 
@@ -74,12 +74,14 @@ export class Dispatcher {
     return this.#entries.has(jobUid);
   }
 
-  /** The worker is told at once, over the sync that it holds open. */
-  leave(jobUid: string, slot: number, attempt: number): void {
+  /** The worker is told at once, over the sync that it holds open. False when it holds none, or was told before. */
+  leave(jobUid: string, slot: number, attempt: number): boolean {
     const entry = this.#entries.get(jobUid);
-    if (!entry) return;
+    if (!entry) return false;
+    const open = entry.open.get(slot);
     leave(entry.ledger, slot, attempt);
     this.#settle(entry);
+    return open !== undefined && entry.open.get(slot) !== open;
   }
 
   workerGone(jobUid: string, slot: number, attempt: number, byCrash = false): void {
@@ -158,6 +160,8 @@ export class Dispatcher {
 
   #tick(): void {
     for (const entry of this.#entries.values()) {
+      // Of the thousands of jobs that wait, no lease can run out.
+      if (entry.ledger.workers.size === 0) continue;
       tick(entry.ledger, this.#now());
       this.#settle(entry);
     }
@@ -208,8 +212,9 @@ export class Dispatcher {
     clearTimeout(entry.notice);
     const tell = (): void => {
       entry.notice = undefined;
+      const phaseChanged = ledger.phase !== entry.notified.phase;
       entry.notified = { version: ledger.version, phase: ledger.phase, at: this.#now() };
-      this.#options.onChange(ledger.job.uid);
+      this.#options.onChange(ledger.job.uid, phaseChanged);
     };
     if (wait <= 0) tell();
     else entry.notice = setTimeout(tell, wait);

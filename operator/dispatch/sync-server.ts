@@ -4,7 +4,7 @@ import { createServer as createHttpsServer, Server as HttpsServer } from 'node:h
 import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { SYNC_PATH } from '../../inference-pod/contract.ts';
-import type { SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
+import type { SyncRequest, SyncResponse, WorkerId } from '../../inference-pod/contract.ts';
 import type { NoAnswer } from './dispatcher.ts';
 import type { SyncMetrics } from './metrics.ts';
 import { parseSyncRequest } from './request-schema.ts';
@@ -106,7 +106,8 @@ export class SyncServer {
     response.once('close', () => gone.abort());
     metrics?.open(1);
     try {
-      const answer = await this.#answer(request, gone.signal);
+      const { answer, worker } = await this.#answer(request, gone.signal);
+      if (answer.verdict === 'leave') response.once('finish', () => metrics?.toldToLeave(worker));
       this.#send(request, response, 200, answer);
     } catch (error) {
       if (!(error instanceof HttpError)) this.#options.onError(error);
@@ -118,7 +119,7 @@ export class SyncServer {
     }
   }
 
-  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<SyncResponse> {
+  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<{ answer: SyncResponse; worker: WorkerId }> {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     if (pathname !== SYNC_PATH) throw new HttpError(404, `there is nothing at ${pathname.slice(0, 100)}; workers call POST ${SYNC_PATH}`);
     if (request.method !== 'POST') throw new HttpError(405, `${request.method} is not supported; workers call POST ${SYNC_PATH}`);
@@ -135,7 +136,7 @@ export class SyncServer {
     if (answer === 'unknown') throw new HttpError(404, `there is no job with UID ${job}`);
     if (answer === 'deposed') throw new HttpError(503, 'another replica has become the leader; call again');
     if (answer === 'closed') throw new HttpError(503, 'this replica is shutting down; call again');
-    return answer;
+    return { answer, worker: sync.worker };
   }
 
   #send(request: IncomingMessage, response: ServerResponse, status: number, body: unknown): void {

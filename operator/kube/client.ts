@@ -34,6 +34,8 @@ export interface Call {
   timeoutMs?: number;
   /** Says of a POST that sending it twice does no harm, so that a network error may be retried. */
   idempotent?: boolean;
+  /** Called when the first try goes out, after the wait for the rate limit. */
+  onSend?: () => void;
 }
 
 export interface At {
@@ -409,6 +411,7 @@ export class KubeClient {
       if (this.#bucket !== undefined) {
         this.#throttled.observe({ verb: request.method }, (await this.#bucket.take(signal)) / 1000);
       }
+      if (attempt === 0) request.call.onSend?.();
       try {
         return await this.#try(request, reload);
       } catch (error) {

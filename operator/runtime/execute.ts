@@ -32,6 +32,10 @@ export interface ExecuteContext {
   observed?: (object: KubeObject) => Stored | undefined;
   /** Looked at before each write beside the signal, e.g. `Leadership.held`. */
   held?: () => boolean;
+  /** Asked before a status is written that is not pressing. On false it is left for later, and this brings the key back then. */
+  turn?: (object: Stored) => boolean;
+  /** Told of each POST when it goes out, after any wait for the client's rate limit. */
+  posting?: (object: KubeObject) => void;
 }
 
 export interface Executed {
@@ -115,7 +119,7 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
   changes.refused.sort((a, b) => (`${a.kind}/${a.name}` < `${b.kind}/${b.name}` ? -1 : 1));
   const report = plan.report(changes);
   let present = true;
-  if (report.status !== undefined) present = await writeStatus(report.status);
+  if (report.status !== undefined) present = await writeStatus(report.status, report.pressing ?? true);
   if (present) for (const event of report.events) ctx.recorder.record(current, event);
 
   if (plan.finalizer !== undefined && 'remove' in plan.finalizer && changes.refused.length === 0 && present) {
@@ -166,7 +170,7 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
   async function createOne(wanted: KubeObject): Promise<void> {
     mayWrite();
     try {
-      await ctx.client.create(kindOf(wanted), wanted, call);
+      await ctx.client.create(kindOf(wanted), wanted, { ...call, onSend: () => ctx.posting?.(wanted) });
       changes.created.push(label(wanted));
     } catch (error) {
       if (isAlreadyExists(error)) {
@@ -219,9 +223,10 @@ export async function execute(ctx: ExecuteContext, object: Stored, plan: Plan, s
   }
 
   /** False when the object is gone. */
-  async function writeStatus(status: object): Promise<boolean> {
+  async function writeStatus(status: object, pressing: boolean): Promise<boolean> {
     const stored = (current as { status?: unknown }).status;
     if (deepEqual(stored ?? {}, status)) return true;
+    if (!pressing && ctx.turn?.(current) === false) return true;
     mayWrite();
     const { apiVersion, kind: of } = object;
     const { name, namespace, uid } = object.metadata;

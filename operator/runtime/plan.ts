@@ -30,6 +30,11 @@ export interface Removal {
 export interface Report {
   /** Applied to the status subresource when it differs from what is stored; absent leaves it alone. */
   status?: object;
+  /**
+   * False of a status that differs from the stored one in nothing but what changes all the time (progress, places in a
+   * queue, usage), and without events: it is written when its turn has come. Default true.
+   */
+  pressing?: boolean;
   events: PlannedEvent[];
   outcome: Outcome;
 }

@@ -14,7 +14,7 @@ import { namespaceOf, type Observed, type StoredTenant } from './observe.ts';
 import { ownerAccess } from './rbac.ts';
 import { quotaInForce, resourceQuota } from './resource-quota.ts';
 import { serviceAccount } from './service-account.ts';
-import { status, type Verdict } from './status.ts';
+import { isPressing, status, type Verdict } from './status.ts';
 import { terminationBlocker } from './termination.ts';
 
 const CREATION_RECHECK_MS = 1_000;
@@ -111,7 +111,8 @@ function report(tenant: StoredTenant, observed: Observed, now: number, changes: 
   const verdict: Verdict = tenant.spec.cordoned
     ? { state: 'Cordoned', reason: 'Cordoned', message: `Namespace ${name} is in place. No BatchJob starts while spec.cordoned is true.` }
     : { state: 'Ready', reason: 'Ready', message: overQuota(observed) ?? `Namespace ${name} is in place.` };
-  return { status: status(tenant, observed, verdict, now), events, outcome: { kind: 'settled' } };
+  const after = status(tenant, observed, verdict, now);
+  return { status: after, pressing: events.length > 0 || isPressing(tenant.status, after), events, outcome: { kind: 'settled' } };
 }
 
 /** The contests once these writes are through; the controller keeps them for the next look. */

@@ -1,5 +1,6 @@
 import { setCondition } from '../api/conditions.ts';
 import type { TenantStatus } from '../api/tenant.gen.ts';
+import { deepEqual } from '../runtime/equal.ts';
 import { namespaceOf, type JobCounts, type Observed, type ResourceQuotaObject, type StoredTenant } from './observe.ts';
 
 /** Reasons of the Ready condition. Users and alerts rely on them: add, don't rename. */
@@ -46,6 +47,12 @@ export function status(tenant: StoredTenant, observed: Observed, verdict: Verdic
     ...(hold ? { ...usage(observed.quota), jobs: observed.jobs, summary: summary(observed) } : {}),
     conditions,
   };
+}
+
+/** Whether a status says more than the stored one about anything but usage, so that it must not wait for its turn. */
+export function isPressing(before: TenantStatus | undefined, after: TenantStatus): boolean {
+  const lasting = ({ usage: _usage, jobs: _jobs, summary: _summary, ...rest }: TenantStatus): object => rest;
+  return !deepEqual(lasting(before ?? {}), lasting(after));
 }
 
 /** Left out rather than empty: the API server makes null of a map that an apply empties, and refuses that. */

@@ -34,6 +34,40 @@ const writes = (): string[] =>
     .filter(({ method }) => method !== 'GET')
     .map(({ method, path }) => `${method} ${path.split('/').slice(-2).join('/')}`);
 
+describe('a status that is not pressing', () => {
+  const progress = (status: object): Plan => aPlan({ report: () => ({ status, pressing: false, events: [], outcome: { kind: 'settled' } }) });
+
+  it('is written when it has its turn, and left for later when not', async () => {
+    ctx.turn = () => false;
+    expect(await run(progress({ progress: '1%' }))).toMatchObject({ object: { metadata: { resourceVersion: job.metadata.resourceVersion } }, outcome: { kind: 'settled' } });
+    expect(writes()).toEqual([]);
+    ctx.turn = () => true;
+    await run(progress({ progress: '2%' }));
+    expect(writes()).toEqual(['PATCH j/status']);
+  });
+
+  it('takes no turn when nothing changed', async () => {
+    let asked = 0;
+    ctx.turn = () => ++asked > 0;
+    job = { ...job, status: { progress: '1%' } } as Stored;
+    await run(progress({ progress: '1%' }));
+    expect([asked, writes()]).toEqual([0, []]);
+  });
+
+  it('does not hold up one that is', async () => {
+    ctx.turn = () => false;
+    await run(aPlan({ report: () => ({ status: { state: 'Running' }, events: [event], outcome: { kind: 'settled' } }) }));
+    expect(writes()).toEqual(['PATCH j/status']);
+  });
+});
+
+it('tells of a POST when it goes out', async () => {
+  const told: string[] = [];
+  ctx.posting = ({ metadata }) => told.push(`${metadata.name} after ${writes().length} write(s)`);
+  await run(aPlan({ create: [aConfigMap('new', {})] }));
+  expect(told).toEqual(['new after 0 write(s)']);
+});
+
 describe('order', () => {
   it('is finalizer, apply, create, remove, status, events, and at last the other finalizer', async () => {
     const old = server.put(configMaps, { kind: 'ConfigMap', metadata: { name: 'old' } });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { SYNC_PATH, type SyncRequest } from '../../../inference-pod/contract.ts';
+import { SYNC_PATH, type SyncRequest, type SyncResponse } from '../../../inference-pod/contract.ts';
 import { SyncClient } from '../../../inference-pod/sync-client.ts';
 
 const request = { protocol: 1, seq: 1 } as SyncRequest;
@@ -75,6 +75,15 @@ test('says nothing to a server that another CA vouches for', async () => {
   const client = new SyncClient({ url, ca: (await selfSigned()).cert });
   await expect(client.call(request, soon())).rejects.toThrow(/self-signed|signature|certificate/i);
   expect(seen).toEqual([]);
+});
+
+test('takes every verdict that the contract names', async () => {
+  const client = new SyncClient({ url, ca: certificate });
+  for (const verdict of ['work', 'leave', 'done', 'retired'] satisfies SyncResponse['verdict'][]) {
+    reply = { status: 200, body: JSON.stringify({ ...answer, verdict }) };
+    expect(await client.call(request, soon())).toMatchObject({ verdict });
+  }
+  client.close();
 });
 
 test('follows no redirect and takes no nonsense for an answer', async () => {

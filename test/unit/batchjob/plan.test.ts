@@ -100,12 +100,42 @@ describe('a new job', () => {
   });
 });
 
+describe('a status', () => {
+  const running = aRunningLedger(1, 9, { workers: [aWorker(0, 0), aWorker(1, 0)] });
+  const told = after(job, reconcile(job, observed({ pods, ledger: running })));
+  const pressing = (of: StoredBatchJob, seen: Observed): boolean | undefined => planBatchJob(of, seen, NOW).report({ created: [], configured: [], unchanged: [], removed: [], refused: [] }).pressing;
+
+  test('of which only progress changed may wait for its turn', () => {
+    const later = aRunningLedger(2, 9, { workers: [aWorker(0, 0, { shard: 5, rate: 99 }), aWorker(1, 0, { state: 'Idle', heartbeatAgeMs: 60_000 })], rate: 100, etaSeconds: 7 });
+    expect(reconcile(told, observed({ pods, ledger: later })).status).not.toEqual(told.status);
+    expect(pressing(told, observed({ pods, ledger: later }))).toBe(false);
+  });
+
+  test('with another place in the queue may wait too', () => {
+    const waits = (position: number) => observed({ grant: aGrant(0, { reason: 'WaitingForCapacity', message: `${position - 1} ahead`, position, startEstimate: NOW + position * 1_000 }) });
+    expect(pressing(after(job, reconcile(job, waits(4))), waits(3))).toBe(false);
+    expect(pressing(after(job, reconcile(job, waits(4))), observed())).toBe(true);
+  });
+
+  test('of another phase, with another worker or after a change of the spec is written at once', () => {
+    expect(pressing(told, observed({ pods, ledger: aRunningLedger(9, 9, { phase: 'Finishing', workers: [aWorker(0, 0)] }) }))).toBe(true);
+    expect(pressing(told, observed({ pods: [pods[0] as never, aWorkerPod(1, 1).on('n2').running().build()], ledger: running }))).toBe(true);
+    expect(pressing({ ...told, metadata: { ...told.metadata, generation: 2 } }, observed({ pods, ledger: running }))).toBe(true);
+  });
+
+  test('that is the first one may wait for the scheduler’s word; one that tells a place in the queue stands until then', () => {
+    expect(pressing(job, without(observed(), 'grant', 'ledger'))).toBe(false);
+    const waits = after(job, reconcile(job, observed({ grant: aGrant(0, { reason: 'WaitingForCapacity', message: '3 ahead', position: 4 }) })));
+    expect(planBatchJob(waits, without(observed(), 'grant', 'ledger'), NOW).report({ created: [], configured: [], unchanged: [], removed: [], refused: [] })).toEqual({ events: [], outcome: { kind: 'settled' } });
+  });
+});
+
 describe('an obstacle', () => {
   const cordoned = observed({ tenant: aTenantView({ cordoned: true }) });
 
   test('keeps pods from being made and is the job\'s message, condition and one event', () => {
     const first = reconcile(job, cordoned);
-    expect(first).toMatchObject({ create: [], events: ['Warning TenantCordoned'], status: { state: 'Pending' }, outcome: { kind: 'waiting', reason: 'TenantCordoned', afterMs: 10_000 } });
+    expect(first).toMatchObject({ create: [], events: ['Warning TenantCordoned'], status: { state: 'Pending' }, outcome: { kind: 'waiting', reason: 'TenantCordoned', afterMs: 300_000 } });
     expect(first.status.message).toContain('is cordoned');
     expect(conditionOf(first, 'Reconciling')).toMatchObject({ reason: 'TenantCordoned' });
     expect(first.status).not.toHaveProperty('startTime');
@@ -234,7 +264,7 @@ describe('a running job', () => {
     const stuck = aWorkerPod(0).on('n1', -100).waiting('ErrImagePull', 'not found').build();
     const told = reconcile(aBatchJob().workers(1).build(), observed({ pods: [stuck], grant: aGrant(1) }));
     expect(told).toMatchObject({ events: ['Warning ImagePullFailed'], status: { state: 'Pending', message: 'worker digits-w0-0: not found' } });
-    expect(told.outcome).toEqual({ kind: 'waiting', reason: 'ImagePullFailed', afterMs: 10_000 });
+    expect(told.outcome).toEqual({ kind: 'requeue', afterMs: 20_000 });
     expect(types(told)).toEqual(['Stalled']);
   });
 });
