@@ -26,7 +26,7 @@ export interface EarlyConfig {
 
 const mostMillis = 999_999_999;
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
@@ -53,19 +53,24 @@ export function readConfig(environment: Environment = process.env, limits: Cgrou
       incarnation: randomUUID(),
     },
     sync: { url, ...(ca === undefined ? {} : { ca }), ...(tokenFile === undefined ? {} : { tokenFile }) },
-    cpus: Math.max(1, Math.floor(Math.min(wholeNumber(environment, env.cpuMillis, mostMillis), limits.cpuMillis ?? mostMillis, availableParallelism() * 1_000) / 1_000)),
+    cpus: cpusOf(environment, limits),
     memoryBytes: limits.memoryBytes,
     healthPort: wholeNumber(environment, env.healthPort, 0),
   };
 }
 
-function required(environment: Environment, name: string): string {
+/** Whole CPUs of the least limit, and one at least. */
+export function cpusOf(environment: Environment, limits: CgroupLimits): number {
+  return Math.max(1, Math.floor(Math.min(wholeNumber(environment, env.cpuMillis, mostMillis), limits.cpuMillis ?? mostMillis, availableParallelism() * 1_000) / 1_000));
+}
+
+export function required(environment: Environment, name: string): string {
   const value = environment[name];
   if (value === undefined || value === '') throw invalid(`${name} is not set`);
   return value;
 }
 
-function wholeNumber(environment: Environment, name: string, otherwise: number): number {
+export function wholeNumber(environment: Environment, name: string, otherwise: number): number {
   const text = environment[name];
   if (text === undefined || text === '') return otherwise;
   if (!/^\d{1,9}$/.test(text)) throw invalid(`${name} is "${text}", expected a whole number`);
@@ -73,13 +78,7 @@ function wholeNumber(environment: Environment, name: string, otherwise: number):
 }
 
 function readSpec(text: string): WorkerSpec {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid(`${env.spec} is not valid JSON`);
-  }
-  const read = new Fields(value, env.spec);
+  const read = parseObject(env.spec, text);
   const job = read.object('job');
   const model = read.object('model');
   const input = read.object('input');
@@ -102,8 +101,18 @@ function readSpec(text: string): WorkerSpec {
   };
 }
 
+export function parseObject(name: string, text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw invalid(`${name} is not valid JSON`);
+  }
+  return new Fields(value, name);
+}
+
 /** Reads fields of an object of unknown shape; each fault names the field by its full path. */
-class Fields {
+export class Fields {
   readonly #where: string;
   readonly #value: Record<string, unknown>;
 
@@ -115,6 +124,15 @@ class Fields {
 
   object(name: string): Fields {
     return new Fields(this.#value[name], `${this.#where}: ${name}`);
+  }
+
+  /** Absent is the same as empty. */
+  objectIfAny(name: string): Fields {
+    return new Fields(this.#value[name] ?? {}, `${this.#where}: ${name}`);
+  }
+
+  textOr(name: string, otherwise: string, pattern: RegExp, expected: string): string {
+    return this.#value[name] === undefined ? otherwise : this.text(name, pattern, expected);
   }
 
   text(name: string, pattern = /./, expected = 'text'): string {
@@ -157,6 +175,16 @@ class Fields {
     return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : this.#refuse(name, 'a whole number above 0');
   }
 
+  positiveOr(name: string, otherwise: number): number {
+    return this.#value[name] === undefined ? otherwise : this.positive(name);
+  }
+
+  wholeOr(name: string, otherwise: number): number {
+    const value = this.#value[name];
+    if (value === undefined) return otherwise;
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : this.#refuse(name, 'a whole number');
+  }
+
   positiveIfAny<const T extends string>(name: T): { [key in T]?: number } {
     return (this.#value[name] === undefined ? {} : { [name]: this.positive(name) }) as { [key in T]?: number };
   }
@@ -170,6 +198,6 @@ function show(value: unknown): string {
   return value === undefined ? 'missing' : JSON.stringify(value).slice(0, 100);
 }
 
-function invalid(message: string): FatalError {
+export function invalid(message: string): FatalError {
   return new FatalError('SpecInvalid', message);
 }

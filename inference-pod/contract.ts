@@ -35,6 +35,8 @@ export const env = {
   tokenFile: 'MILLRACE_TOKEN_FILE',
   /** CPU limit of the container in milli-CPU (downward API, divisor 1m). */
   cpuMillis: 'MILLRACE_CPU_MILLIS',
+  /** Port of the Open Inference Protocol, in serve mode. */
+  servePort: 'MILLRACE_SERVE_PORT',
   /** Port of /healthz, /readyz and /metrics; 0 or absent for none. */
   healthPort: 'MILLRACE_HEALTH_PORT',
   /** A file that gets `Fatal` as JSON before the process exits with a permanent code. */
@@ -56,6 +58,24 @@ export interface WorkerSpec {
   sharding: { targetBytes: number; maxWorkers: number };
   /** `maxTokens`: elements along free dimensions, over all items of a run. `timeoutSeconds`: a model run that takes longer costs the process. */
   batching: { maxSize: number; timeoutSeconds: number; maxTokens?: number };
+}
+
+/** What a worker process serves when it is started as `main.ts serve`; see docs/serving.md. Fields with `?` have defaults. */
+export interface ServeSpec {
+  /** `name` and `version` are those of the URL; `path` is relative to the absolute path `root`. */
+  model: { root: string; path: string; name: string; version?: string; task: 'tensors'; accelerator: 'auto' | 'cuda' | 'cpu' };
+  /** `maxSize`: rows of one run. `windowMs`: how long a request may be passed by full batches of other shapes. */
+  batching?: { maxSize?: number; windowMs?: number; timeoutSeconds?: number };
+  /** What may wait; beyond it requests are refused with 429. `maxBytes` counts bodies, also those that are still being read. */
+  queue?: { maxRequests?: number; maxBytes?: number };
+  /** A larger body is refused with 413. */
+  maxRequestBytes?: number;
+  /** A client that takes longer to send a request is cut off. */
+  receiveSeconds?: number;
+  /** Answers that are kept for requests that come again with the same id. */
+  answers?: { maxCount?: number; maxBytes?: number; seconds?: number };
+  /** After SIGTERM requests that wait or run have this long. */
+  drainSeconds?: number;
 }
 
 /** One run of one worker. `incarnation` is random per process, so that a restart in place is seen as such. */

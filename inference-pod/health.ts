@@ -1,5 +1,5 @@
 import { type HealthServer, serveHealth } from '../kit/http.ts';
-import { counter, createRegistry, gauge } from '../kit/metrics.ts';
+import { counter, createRegistry, gauge, type Registry } from '../kit/metrics.ts';
 import type { ItemCounts, WorkerEngine } from './contract.ts';
 
 /** What the metrics show of a running worker. */
@@ -31,17 +31,7 @@ export async function startHealth(port: number, vitals: () => Vitals): Promise<H
   show('items_per_second', 'Items made durable per second, over the last 15 seconds.', () => vitals().itemsPerSecond);
   show('model_loaded', '1 when the model is loaded.', () => Number(vitals().engine !== undefined));
   show('sync_up', '1 when the last sync was answered.', () => Number(vitals().reachable));
-  gauge(registry, {
-    name: 'millrace_worker_engine_info',
-    help: 'What runs the model, by label; 1 once it is loaded.',
-    labels: ['provider', 'device', 'runtime', 'node'],
-    collect: (metric) => {
-      const { engine } = vitals();
-      if (engine) metric.set({ provider: engine.provider, device: engine.device, runtime: engine.runtime, node: engine.node }, 1);
-    },
-  });
-  show('sessions', 'Sessions of the model, each on a thread of its own.', () => vitals().engine?.sessions ?? 0);
-  show('session_threads', 'Threads of each session.', () => vitals().engine?.threads ?? 0);
+  showEngine(registry, () => vitals().engine);
   let server: HealthServer | undefined;
   if (port > 0) {
     const ready = { model: () => (vitals().engine ? undefined : 'the model is not loaded yet') };
@@ -54,4 +44,19 @@ export async function startHealth(port: number, vitals: () => Vitals): Promise<H
     },
     close: async () => server?.close(),
   };
+}
+
+/** `millrace_worker_engine_info` and the sizes of the session pool. */
+export function showEngine(registry: Registry, engine: () => WorkerEngine | undefined): void {
+  gauge(registry, {
+    name: 'millrace_worker_engine_info',
+    help: 'What runs the model, by label; 1 once it is loaded.',
+    labels: ['provider', 'device', 'runtime', 'node'],
+    collect: (metric) => {
+      const loaded = engine();
+      if (loaded) metric.set({ provider: loaded.provider, device: loaded.device, runtime: loaded.runtime, node: loaded.node }, 1);
+    },
+  });
+  gauge(registry, { name: 'millrace_worker_sessions', help: 'Sessions of the model, each on a thread of its own.', collect: (metric) => metric.set(engine()?.sessions ?? 0) });
+  gauge(registry, { name: 'millrace_worker_session_threads', help: 'Threads of each session.', collect: (metric) => metric.set(engine()?.threads ?? 0) });
 }

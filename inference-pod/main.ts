@@ -1,13 +1,18 @@
-/** The inference worker: reads its work from the sync server, runs the model, stores results. See contract.ts. */
+/**
+ * The inference worker. Without an argument it gets its work from the sync server, runs the model, stores results: see
+ * contract.ts. As `main.ts serve` it answers requests of the Open Inference Protocol: see docs/serving.md.
+ */
 import { writeFileSync } from 'node:fs';
 import { systemClock } from '../kit/clock.ts';
 import { createLog } from '../kit/log.ts';
 import { readConfig, readEarlyConfig } from './config.ts';
-import { RunStuck } from './engine/pool.ts';
+import { RunStuck, type SessionPool } from './engine/pool.ts';
 import { exitCodes, type Fatal, fatalExitCodes } from './contract.ts';
 import { FatalError, messageOf } from './fatal.ts';
 import { startHealth } from './health.ts';
 import { Runner, type Workplace } from './runner.ts';
+import { serve } from './serving/serve.ts';
+import { readServeConfig } from './serving/serve-config.ts';
 import { SyncClient } from './sync-client.ts';
 import { openWorkplace } from './workplace.ts';
 
@@ -27,10 +32,10 @@ let opened: Workplace | undefined;
 /** A run did not return: no use in waiting for it. */
 let stuck = false;
 /** The loading of the model, from its beginning on. */
-let loading: Promise<Workplace> | undefined;
+let loading: Promise<{ pool: SessionPool }> | undefined;
 
 try {
-  process.exitCode = await work();
+  process.exitCode = await start(process.argv.slice(2));
 } catch (error) {
   if (error instanceof FatalError) {
     process.exitCode = fatalExitCodes[error.code];
@@ -42,6 +47,14 @@ try {
   }
 }
 await leave();
+
+function start([mode, ...more]: readonly string[]): Promise<number> {
+  if (mode === undefined) return work();
+  if (mode !== 'serve' || more.length > 0) throw new FatalError('SpecInvalid', `the arguments are "${[mode, ...more].join(' ')}", expected none, or "serve"`);
+  return serve(readServeConfig(), log, (opening) => {
+    loading = opening;
+  });
+}
 
 async function work(): Promise<number> {
   const config = readConfig();

@@ -1,6 +1,6 @@
 import type { Clock } from '../kit/clock.ts';
 import { type ItemCounts, type Lease, type LeaseReport, timing } from './contract.ts';
-import { PoolStopped, RunStuck, type Sessions } from './engine/pool.ts';
+import { ItemsStuck, PoolStopped, type Sessions } from './engine/pool.ts';
 import { findManifest } from './finishing/manifest.ts';
 import type { Gate } from './gate.ts';
 import { type Job, loadPlan, type PlannedInput } from './job.ts';
@@ -121,8 +121,8 @@ export class ShardRun {
     try {
       for (let over = false; !over && at.offset < range.end; ) ({ reached: at, over } = await this.#stretch(planned, range, place, at));
     } catch (error) {
-      if (error instanceof RunStuck) {
-        const at = ({ file, offset }: RunStuck['first']): number => globalOffset(planned.input, file, offset);
+      if (error instanceof ItemsStuck) {
+        const at = ({ file, offset }: ItemsStuck['first']): number => globalOffset(planned.input, file, offset);
         await storeStuckRun(place, { first: at(error.first), last: at(error.last) });
       }
       throw error;

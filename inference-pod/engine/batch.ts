@@ -13,7 +13,7 @@ export interface Feed {
 }
 
 /** Runs one batch: one feed per input of the signature, one answer per output, both with the batch axis. */
-export type Run = (feeds: readonly Feed[], batch: readonly Entry[]) => Promise<Feed[]>;
+export type Run = (feeds: readonly Feed[], batch: readonly Pick<Entry, 'slot'>[]) => Promise<Feed[]>;
 
 /** An item and where it came from; `slot` is its place in the answer. */
 export interface Entry {
@@ -61,7 +61,7 @@ export interface Capacity {
 }
 
 /** ONNX Runtime's arena and CUDA, and the allocator of C++. */
-const outOfMemory = /failed to allocate memory|bad_alloc|out of memory|OUT_OF_MEMORY/i;
+export const outOfMemory = /failed to allocate memory|bad_alloc|out of memory|OUT_OF_MEMORY/i;
 
 /**
  * Runs one batch and hands each entry's result line, or the ItemError that it failed with, to `settle`. A batch that

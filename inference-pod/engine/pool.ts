@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { type Chunk, type ChunkResult, type Place, placeOf, placeText, transfersOf } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
-import { RunMarks, RunWatch } from './run-marks.ts';
+import { type Rows, type RowsAnswer, transfersOf as transfersOfFeeds } from './requests.ts';
+import { type RunMark, RunMarks, RunWatch } from './run-marks.ts';
 import type { Provider } from './session.ts';
 import type { FromSession, SessionOptions, ToSession } from './session-worker.ts';
 import type { Signature } from './signature.ts';
@@ -13,7 +14,10 @@ export class SessionRefused extends Error {}
 export class PoolStopped extends Error {}
 
 /** A run that cannot be cancelled did not return in time: its process must end, and says so with this. */
-export class RunStuck extends Error {
+export class RunStuck extends Error {}
+
+/** It was a run of items of the input. */
+export class ItemsStuck extends RunStuck {
   readonly first: Place;
   readonly last: Place;
 
@@ -34,9 +38,16 @@ const orphanMs = 10_000;
 const queued = 2;
 
 interface Pending {
-  chunk: Chunk;
-  resolve: (result: ChunkResult) => void;
+  done: (message: Extract<FromSession, { kind: 'done' | 'inferred' }>) => void;
   reject: (error: Error) => void;
+  stuck: (mark: RunMark, seconds: number) => RunStuck;
+}
+
+/** What a batch of requests came to. */
+export interface Inferred {
+  answers: RowsAnswer[];
+  /** Milliseconds that the session worked on it. */
+  runMs: number;
 }
 
 interface Thread {
@@ -123,6 +134,25 @@ export class SessionPool implements Sessions {
     return this.#slot(this.#leastLoaded() ?? (await this.#wait(rank, signal)));
   }
 
+  /**
+   * Runs requests of equal shape on session number `session`, behind what it has. Their memory is given away. Whoever
+   * calls this keeps the books of the sessions: it does not go with \`acquire\`. Rejects with PoolStopped or RunStuck.
+   */
+  infer(session: number, requests: Rows[]): Promise<Inferred> {
+    const thread = this.#threads[session];
+    if (this.#closed || thread === undefined) return Promise.reject(new PoolStopped('the pool is closed'));
+    const id = this.#nextId++;
+    const { promise, resolve, reject } = Promise.withResolvers<Inferred>();
+    thread.pending.set(id, {
+      done: (message) => message.kind === 'inferred' && resolve({ answers: message.answers, runMs: message.runMs }),
+      reject,
+      stuck: ({ items }, seconds) => new RunStuck(`a model run of ${items} request(s) did not return within ${seconds} s (batching.timeoutSeconds); the process restarts`),
+    });
+    const memory = new Set(requests.flatMap(({ feeds }) => transfersOfFeeds(feeds)));
+    thread.worker.postMessage({ kind: 'infer', id, requests } satisfies ToSession, [...memory]);
+    return promise;
+  }
+
   /** No further run begins: chunks in work end with PoolStopped after the batch that is running. */
   stop(): void {
     this.#closed = true;
@@ -136,7 +166,7 @@ export class SessionPool implements Sessions {
       const [head] = pending.values();
       if (mark === undefined || head === undefined) continue;
       clearInterval(this.#watching);
-      const stuck = new RunStuck(placeOf(head.chunk, mark.first), placeOf(head.chunk, mark.last), mark.items, this.#runLimitMs / 1_000);
+      const stuck = head.stuck(mark, this.#runLimitMs / 1_000);
       head.reject(stuck);
       // When nobody waits for that chunk any more, the thread is lost all the same.
       setTimeout(() => this.#onCrash(stuck), orphanMs).unref();
@@ -196,7 +226,11 @@ export class SessionPool implements Sessions {
       run: async (chunk) => {
         const id = this.#nextId++;
         const { promise, resolve, reject } = Promise.withResolvers<ChunkResult>();
-        thread.pending.set(id, { chunk, resolve, reject });
+        thread.pending.set(id, {
+          done: (message) => message.kind === 'done' && resolve(message.result),
+          reject,
+          stuck: ({ first, last, items }, seconds) => new ItemsStuck(placeOf(chunk, first), placeOf(chunk, last), items, seconds),
+        });
         thread.worker.postMessage({ kind: 'run', id, chunk } satisfies ToSession, transfersOf(chunk));
         try {
           return await promise;
@@ -227,7 +261,7 @@ async function startThread(
   worker.on('message', (message: FromSession) => {
     if (message.kind === 'ready') ready.resolve(message.signature);
     else if (message.kind === 'refused') ready.reject(new SessionRefused(message.message));
-    else if (message.kind === 'done') settle(message.id, ({ resolve }) => resolve(message.result));
+    else if (message.kind === 'done' || message.kind === 'inferred') settle(message.id, ({ done }) => done(message));
     else if (message.kind === 'stopped') settle(message.id, ({ reject }) => reject(new PoolStopped('the pool was stopped')));
     else settle(message.id, ({ reject }) => reject(new Error(`session worker: ${message.message}`)));
   });

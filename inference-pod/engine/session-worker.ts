@@ -8,6 +8,7 @@ import type { Chunk, ChunkResult } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
 import { type Capacity, type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
+import { type Rows, type RowsAnswer, runRequests, transfersOf } from './requests.ts';
 import { RunMarks } from './run-marks.ts';
 import { openSession, type Provider } from './session.ts';
 import type { Signature } from './signature.ts';
@@ -23,11 +24,12 @@ export interface SessionOptions {
   marks: SharedArrayBuffer;
 }
 
-export type ToSession = { kind: 'run'; id: number; chunk: Chunk } | { kind: 'close' };
+export type ToSession = { kind: 'run'; id: number; chunk: Chunk } | { kind: 'infer'; id: number; requests: Rows[] } | { kind: 'close' };
 export type FromSession =
   | { kind: 'ready'; signature: Signature }
   | { kind: 'refused'; message: string }
   | { kind: 'done'; id: number; result: ChunkResult }
+  | { kind: 'inferred'; id: number; answers: RowsAnswer[]; runMs: number }
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
@@ -47,7 +49,7 @@ try {
       port.close();
       return;
     }
-    last = last.then(() => answer(message.id, message.chunk));
+    last = last.then(() => (message.kind === 'run' ? answer(message.id, message.chunk) : infer(message.id, message.requests)));
   });
   const markedRun: Run = async (feeds, batch) => {
     if (Atomics.load(stopped, 0) !== 0) throw new RunStopped('stopped');
@@ -68,9 +70,22 @@ try {
       const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
-      if (error instanceof RunStopped) send({ kind: 'stopped', id });
-      else send({ kind: 'crashed', id, message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      giveUp(id, error);
     }
+  };
+  const infer = async (id: number, requests: Rows[]): Promise<void> => {
+    const started = performance.now();
+    try {
+      const answers = await runRequests(requests, signature, markedRun, capacity);
+      const transfers = transfersOf(answers.flatMap((one) => ('outputs' in one ? one.outputs : [])));
+      send({ kind: 'inferred', id, answers, runMs: performance.now() - started }, [...new Set(transfers)]);
+    } catch (error) {
+      giveUp(id, error);
+    }
+  };
+  const giveUp = (id: number, error: unknown): void => {
+    if (error instanceof RunStopped) send({ kind: 'stopped', id });
+    else send({ kind: 'crashed', id, message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   };
   send({ kind: 'ready', signature });
 } catch (error) {

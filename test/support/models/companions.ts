@@ -48,3 +48,13 @@ export function hungry(megabytes: number): Buffer {
     constants: [tensor('one', 'int64', [1], BigInt64Array.of(1n)), tensor('width', 'int64', [1], BigInt64Array.of(BigInt(megabytes * 262_144)))],
   });
 }
+
+/** y = the element of [10, 20, 30] that the index x names; another index is refused by the run. */
+export function picking(): Buffer {
+  return onnxModel({
+    inputs: [{ name: 'x', type: 'int64', shape: ['N'] }],
+    outputs: [{ name: 'y', type: 'float32', shape: ['N'] }],
+    nodes: [{ op: 'Gather', inputs: ['table', 'x'], outputs: ['y'] }],
+    constants: [tensor('table', 'float32', [3], Float32Array.of(10, 20, 30))],
+  });
+}
