@@ -9,7 +9,7 @@ export default defineConfig({
   test: {
     reporters: ['default'],
     projects: [
-      { root, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], sequence: { groupOrder: 0 } } },
+      { root, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 30_000, sequence: { groupOrder: 0 } } },
       { root, test: { name: 'property', include: ['test/property/**/*.test.ts'], testTimeout: 60_000, sequence: { groupOrder: 1 } } },
       { root, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, maxWorkers: 2, sequence: { groupOrder: 2 } } },
       { root, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], ...cluster, sequence: { groupOrder: 3 } } },
