@@ -47,9 +47,9 @@ export class Workers {
   /** @param like any worker pod: it says where the sync server is. */
   static async start(cluster: Cluster, client: KubeClient, image: string, namespace: string, like: Stored<Pod>): Promise<Workers> {
     const env = like.spec?.containers[0]?.env ?? [];
-    const valueOf = (wanted: string): string => env.find(({ name }) => name === wanted)?.value ?? '';
+    const variable = (wanted: string): string => env.find(({ name }) => name === wanted)?.value ?? '';
     const metadata = { name: POD, namespace, labels: { ...LABEL, [labels.managedBy]: MANAGED_BY, [labels.component]: 'worker' } };
-    const files = { 'player.mts': readFileSync(join(import.meta.dirname, 'player.ts'), 'utf8'), 'ca.pem': valueOf('MILLRACE_SYNC_CA') };
+    const files = { 'player.mts': readFileSync(join(import.meta.dirname, 'player.ts'), 'utf8'), 'ca.pem': variable('MILLRACE_SYNC_CA') };
     const size = { cpu: '1', memory: '512Mi' };
     const pod = {
       apiVersion: 'v1', kind: 'Pod', metadata,
@@ -58,7 +58,7 @@ export class Workers {
         securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
         containers: [{
           name: 'player', image, imagePullPolicy: 'IfNotPresent', command: ['node', '-e', 'setInterval(() => {}, 2 ** 30)'],
-          env: [{ name: 'MILLRACE_SYNC_URL', value: valueOf('MILLRACE_SYNC_URL') }],
+          env: [{ name: 'MILLRACE_SYNC_URL', value: variable('MILLRACE_SYNC_URL') }],
           resources: { requests: { cpu: '10m', memory: '64Mi' }, limits: size },
           securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
           volumeMounts: [{ name: 'player', mountPath: '/player' }],
