@@ -17,8 +17,8 @@ function lasting(status: BatchJobStatus): object {
   } = status;
   return {
     ...rest,
-    // A worker's attempt number must not get lost; what it is doing is progress.
-    workers: workers.map(({ state: _state, shard: _shard, rate: _speed, heartbeatTime: _heartbeat, ...worker }) => worker),
+    // A worker's attempt number must not get lost; what it is and does is progress.
+    workers: workers.map(({ slot, attempt }) => ({ slot, attempt })),
     conditions: conditions.map(({ message: _text, ...condition }) => condition),
   };
 }

@@ -219,16 +219,18 @@ export class KubeClient {
     } while (token !== undefined && token !== '');
   }
 
+  /** `shape` is applied to each item as its page comes in, so that only what is wanted of all pages is ever held. */
   async list<T extends KubeObject>(
     kind: Kind,
     selection: Selection = {},
     call: Call = {},
+    shape: (item: Stored<T>) => Stored<T> = (item) => item,
   ): Promise<{ items: Stored<T>[]; resourceVersion: string }> {
     let items: Stored<T>[] = [];
     let resourceVersion = '';
     for await (const page of this.listPages<T>(kind, selection, call)) {
       if (page.restarted) items = [];
-      for (const item of page.items) items.push(item);
+      for (const item of page.items) items.push(shape(item));
       resourceVersion = page.resourceVersion;
     }
     return { items, resourceVersion };

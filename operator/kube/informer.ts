@@ -89,6 +89,7 @@ export class Informer<T extends KubeObject> {
         ...(timings === undefined ? {} : { timings }),
         observe: (event, reason) => this.#events.inc({ kind: kind.kind, event, reason }),
         sink: {
+          shape: (item) => this.#store.shape(item),
           replace: (items) => {
             this.#tell(this.#store.replace(items));
             this.#synced.resolve();

@@ -29,7 +29,7 @@ export interface ReflectorOptions<T extends KubeObject> {
   kind: Kind;
   selection?: Selection;
   /** Must not throw. */
-  sink: { replace(items: Stored<T>[]): void; event(event: Exclude<WatchEvent<T>, { type: 'BOOKMARK' }>): void };
+  sink: { replace(items: Stored<T>[]): void; shape?(item: Stored<T>): Stored<T>; event(event: Exclude<WatchEvent<T>, { type: 'BOOKMARK' }>): void };
   /** Told of each list, watch and failure, for metrics. */
   observe?: (what: 'list' | 'watch' | 'failure', reason: string) => void;
   clock: Clock;
@@ -77,7 +77,7 @@ export async function reflect<T extends KubeObject>(options: ReflectorOptions<T>
   while (!signal.aborted) {
     if (resourceVersion === undefined) {
       try {
-        const list = await client.list<T>(kind, options.selection, { signal });
+        const list = await client.list<T>(kind, options.selection, { signal }, sink.shape);
         options.observe?.('list', '');
         sink.replace(list.items);
         resourceVersion = list.resourceVersion;

@@ -97,6 +97,11 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     return found;
   }
 
+  /** What is kept of an object. Frozen ones have their shape already. */
+  shape(object: Stored<T>): Stored<T> {
+    return Object.isFrozen(object) ? object : deepFreeze(this.#transform(object));
+  }
+
   /** Takes a full list: what is missing in it is deleted, what has the same UID and resourceVersion is left alone. */
   replace(items: Iterable<Stored<T>>): Change<T>[] {
     const changes: Change<T>[] = [];
@@ -122,7 +127,7 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     ) {
       return [];
     }
-    const object = deepFreeze(this.#transform(incoming));
+    const object = this.shape(incoming);
     if (old === undefined) {
       this.#put(key, object);
       return [{ type: 'add', object }];
@@ -143,7 +148,7 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     const known = this.#objects.get(key);
     if (known === undefined || known.metadata.uid !== last.metadata.uid) return [];
     this.#drop(key);
-    return [{ type: 'delete', object: deepFreeze(this.#transform(last)) }];
+    return [{ type: 'delete', object: this.shape(last) }];
   }
 
   #put(key: string, object: Stored<T>): void {

@@ -55,6 +55,15 @@ describe('a store', () => {
     expect(store.size).toBe(0);
   });
 
+  it('shapes each object once, also one that was shaped as it came in', () => {
+    // Not idempotent: applied twice, nothing would be left.
+    const store = new Store<Thing>({ transform: ({ color = 'lost', ...rest }) => ({ ...rest, kind: color }) });
+    store.replace([store.shape(thing('x', 'one', 1, 'red'))]);
+    store.upsert(thing('y', 'two', 1, 'blue'));
+    expect(store.list().map(({ kind }) => kind)).toEqual(['red', 'blue']);
+    expect(store.remove(thing('y', 'two', 2, 'green'))).toMatchObject([{ type: 'delete', object: { kind: 'green' } }]);
+  });
+
   it('says which index it has not', () => {
     expect(() => new Store<Thing>().byIndex('color', 'red')).toThrow('no index "color"');
   });
