@@ -7,6 +7,7 @@ import { suspicion } from '../reading/suspects.ts';
 import { batchesOf, type Capacity, type Entry, type Run, runBatch } from './batch.ts';
 import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
+import { ItemScanner } from './item-scanner.ts';
 import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
 import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
@@ -21,13 +22,13 @@ export async function runChunk(
 ): Promise<Omit<ChunkResult, 'elapsedMs' | 'costMs'>> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
-  const parse = parserOf(chunk, signature, format);
+  const parse = parserOf(chunk, whole, signature, format);
   let first = 0;
   for (const end of chunk.groups) {
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        const item = parse(lineOf(chunk, whole, slot), slot);
+        const item = parse(slot);
         const suspected = chunk.suspicion[slot] as number;
         if (suspected === suspicion.culprit) throw timedOut(item.id);
         entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
@@ -46,17 +47,23 @@ export async function runChunk(
   return join(chunk, outcomes);
 }
 
-function parserOf({ file, headers }: Chunk, signature: Signature, format: Format): (line: string, slot: number) => Item {
-  if (format === 'jsonl') return (line) => parseItem(line, signature);
+function parserOf(chunk: Chunk, whole: Buffer, signature: Signature, format: Format): (slot: number) => Item {
+  if (format === 'jsonl') {
+    const scanner = ItemScanner.for(signature);
+    return (slot) => {
+      const usual = (chunk.tooLong[slot] as number) > 0 ? undefined : scanner?.scan(whole, chunk.starts[slot] as number, chunk.ends[slot] as number);
+      return usual ?? parseItem(lineOf(chunk, whole, slot), signature);
+    };
+  }
   const layouts = new Map<number, Layout>();
-  return (line, slot) => {
-    const index = file[slot] as number;
+  return (slot) => {
+    const index = chunk.file[slot] as number;
     let layout = layouts.get(index);
     if (layout === undefined) {
-      layout = layoutOf(headers[index] as string, signature);
+      layout = layoutOf(chunk.headers[index] as string, signature);
       layouts.set(index, layout);
     }
-    return readCsvItem(line, layout, signature);
+    return readCsvItem(lineOf(chunk, whole, slot), layout, signature);
   };
 }
 
