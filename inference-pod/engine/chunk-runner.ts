@@ -22,13 +22,14 @@ export async function runChunk(
 ): Promise<Omit<ChunkResult, 'elapsedMs' | 'costMs'>> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
-  const parse = parserOf(chunk, whole, signature, format);
+  const parse = parserOf(chunk, signature, format);
+  const scanner = format === 'jsonl' ? ItemScanner.for(signature) : undefined;
   let first = 0;
   for (const end of chunk.groups) {
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        const item = parse(slot);
+        const item = scanner?.scan(whole, chunk.starts[slot] as number, chunk.ends[slot] as number) ?? parse(lineOf(chunk, whole, slot), slot);
         const suspected = chunk.suspicion[slot] as number;
         if (suspected === suspicion.culprit) throw timedOut(item.id);
         entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
@@ -47,23 +48,17 @@ export async function runChunk(
   return join(chunk, outcomes);
 }
 
-function parserOf(chunk: Chunk, whole: Buffer, signature: Signature, format: Format): (slot: number) => Item {
-  if (format === 'jsonl') {
-    const scanner = ItemScanner.for(signature);
-    return (slot) => {
-      const usual = (chunk.tooLong[slot] as number) > 0 ? undefined : scanner?.scan(whole, chunk.starts[slot] as number, chunk.ends[slot] as number);
-      return usual ?? parseItem(lineOf(chunk, whole, slot), signature);
-    };
-  }
+function parserOf({ file, headers }: Chunk, signature: Signature, format: Format): (line: string, slot: number) => Item {
+  if (format === 'jsonl') return (line) => parseItem(line, signature);
   const layouts = new Map<number, Layout>();
-  return (slot) => {
-    const index = chunk.file[slot] as number;
+  return (line, slot) => {
+    const index = file[slot] as number;
     let layout = layouts.get(index);
     if (layout === undefined) {
-      layout = layoutOf(chunk.headers[index] as string, signature);
+      layout = layoutOf(headers[index] as string, signature);
       layouts.set(index, layout);
     }
-    return readCsvItem(lineOf(chunk, whole, slot), layout, signature);
+    return readCsvItem(line, layout, signature);
   };
 }
 

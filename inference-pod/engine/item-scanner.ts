@@ -35,6 +35,7 @@ export class ItemScanner {
   readonly #readers: readonly Reader[];
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
+  #end = 0;
   /** Where elements of free dimensions are kept until their number is known. */
   readonly #scratch = new Map<Port['dtype'], NumberArray | BigArray>();
 
@@ -58,6 +59,7 @@ export class ItemScanner {
   scan(bytes: Buffer, start: number, end: number): Item | undefined {
     this.#bytes = bytes;
     this.#at = start;
+    this.#end = end;
     let id: string | undefined;
     let rows: Row[] | undefined;
     if (!this.#take(openBrace)) return undefined;
@@ -118,7 +120,7 @@ export class ItemScanner {
         if (byte >= 0x80) ascii = false;
       }
       this.#at = at + 1;
-      if (ascii) return bytes.latin1Slice(start, at + 1);
+      if (ascii) return bytes.toString('latin1', start, at + 1);
       const text = bytes.subarray(start, at + 1);
       return isUtf8(text) ? text.toString('utf8') : undefined;
     }
@@ -129,7 +131,7 @@ export class ItemScanner {
     if (digits === 0 || digits > 15 || (bytes[first] === 0x30 && (digits > 1 || first > start))) return undefined;
     // A fraction or an exponent is seen as what may not follow.
     this.#at = at;
-    return bytes.latin1Slice(start, at);
+    return bytes.toString('latin1', start, at);
   }
 
   #inputs(): Row[] | undefined {
@@ -150,7 +152,7 @@ export class ItemScanner {
     const into = size === undefined ? this.#roomFor(port) : (allocate(port.dtype, size) as NumberArray | BigArray);
     const dims = [...port.shape];
     const count = this.#nested(dims, 0, numbers, into, 0);
-    if (count < 0) return undefined;
+    if (count < 0 || count > into.length) return undefined;
     return { dims: dims as number[], data: size === undefined ? into.slice(0, count) : into };
   }
 
@@ -179,12 +181,12 @@ export class ItemScanner {
     return length === dims[axis] ? elements : -1;
   }
 
-  /** For as many elements as the rest of the bytes may hold. */
+  /** For as many elements as the rest of the line may hold; stores beyond are without effect, and come to nothing. */
   #roomFor({ dtype }: Port): NumberArray | BigArray {
-    const most = this.#bytes.length - this.#at;
+    const most = Math.max(1, (this.#end - this.#at + 1) >> 1);
     let room = this.#scratch.get(dtype);
     if (room === undefined || room.length < most) {
-      room = allocate(dtype, most) as NumberArray | BigArray;
+      room = allocate(dtype, most * 2) as NumberArray | BigArray;
       this.#scratch.set(dtype, room);
     }
     return room;

@@ -111,8 +111,8 @@ export class NumberScanner {
       if (digits <= mostDigits && exponent >= -22 && exponent <= 22) {
         // Both are exact up to 15 digits, so that the one rounding is the right one (Clinger 1990).
         value = exponent < 0 ? mantissa / (tens[-exponent] as number) : mantissa * (tens[exponent] as number);
-        if (digits > surelyExact && (round === undefined || round(value * (1 - doubt)) !== round(value * (1 + doubt)))) value = Number(bytes.latin1Slice(first, at));
-      } else value = Number(bytes.latin1Slice(first, at));
+        if (digits > surelyExact && (round === undefined || round(value * (1 - doubt)) !== round(value * (1 + doubt)))) value = Number(bytes.toString('latin1', first, at));
+      } else value = Number(bytes.toString('latin1', first, at));
       if (value > most) return -1;
       floats[next++] = negative ? -value : value;
       while (byte <= 0x20 && isSpace(byte)) byte = bytes[++at] as number;
