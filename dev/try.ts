@@ -1,22 +1,19 @@
 /** Runs a BatchJob on this machine, without a cluster: the same dispatcher and worker program, a folder for a volume. */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Fatal } from '../inference-pod/contract.ts';
-import { systemClock } from '../kit/clock.ts';
-import { Dispatcher } from '../operator/dispatch/dispatcher.ts';
 import type { LedgerProgress } from '../operator/dispatch/progress.ts';
 import { etaText, progressText, rateText } from '../operator/dispatch/progress-text.ts';
-import { SyncServer } from '../operator/dispatch/sync-server.ts';
 import { cacheDir } from './cluster/cache.ts';
 import { accuracyOf, percent } from './demo/accuracy.ts';
 import { sampleFile } from './demo/samples.ts';
 import { StepError } from './step.ts';
 import { type LocalJob, localJob } from './try/local-job.ts';
-import { WorkerProcess } from './try/worker-process.ts';
+import { LocalRun } from './try/local-run.ts';
 
 const usage = `usage: npm run try [-- options] [MANIFEST]
   MANIFEST             a BatchJob; the sample of handwritten digits when absent
@@ -75,55 +72,30 @@ function readOptions(): Options {
 }
 
 /** @returns the exit code */
-async function run(options: Options): Promise<number> {
+async function main(options: Options): Promise<number> {
   const job = await localJob(options.manifest, options.uid, options.workers, options);
   // Nobody but us writes to our own folder: what lies there is the result of an earlier try.
   if (options.ownBase && options.claims.size === 0 && !options.again) await rm(job.output, { recursive: true, force: true });
   const logs = join(options.base, '.logs', options.uid);
-  await mkdir(logs, { recursive: true });
-
   const begun = performance.now();
-  const end = Promise.withResolvers<'over' | 'interrupted' | Fatal>();
   const screen = new Screen();
-  const dispatcher = new Dispatcher({
-    clock: systemClock,
-    onChange: (uid) => {
-      const progress = dispatcher.progress(uid);
-      if (progress) screen.show(line(progress));
-      if (progress?.phase === 'Finished' || progress?.phase === 'Failed') end.resolve('over');
-    },
-  });
-  dispatcher.term = 1;
-  dispatcher.open(job.ledger, undefined);
-  const server = new SyncServer({
-    host: '127.0.0.1',
-    port: 0,
-    authenticate: undefined,
-    sync: (request, signal) => dispatcher.sync(request, signal),
-    isReady: () => true,
-    onError: (error) => screen.note(`sync server: ${error instanceof Error ? error.message : String(error)}`),
-  });
-  const syncUrl = `http://127.0.0.1:${await server.listen()}`;
   screen.note(`${job.name} (uid ${options.uid}), ${job.workers} worker(s), logs in ${logs}`);
-  const cpuMillis = Math.max(1, Math.floor(availableParallelism() / job.workers)) * 1_000;
-  const workers = Array.from({ length: job.workers }, (_, slot) => new WorkerProcess({
-    spec: job.spec, slot, syncUrl, cpuMillis, folder: logs,
+  const run = await LocalRun.start({
+    job,
+    cpuMillis: Math.max(1, Math.floor(availableParallelism() / job.workers)) * 1_000,
+    logs,
+    onProgress: (progress) => screen.show(line(progress)),
+    onNote: (text) => screen.note(text),
     onStart: (worker, pid, restarts) => screen.note(`worker ${worker} ${restarts === 0 ? 'started' : `restarted (${restarts})`}, pid ${pid}`),
-    onFatal: (_, fatal) => end.resolve(fatal),
-  }));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end.resolve('interrupted'));
-  process.once('exit', () => { for (const worker of workers) worker.kill(); });
+  });
+  const interrupted = Promise.withResolvers<'interrupted'>();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.resolve('interrupted'));
 
-  const outcome = await end.promise;
+  const outcome = await Promise.race([run.outcome, interrupted.promise]);
   const seconds = (performance.now() - begun) / 1_000;
   if (outcome === 'interrupted') screen.note('interrupted: workers finish what they have begun ...');
-  else await Promise.race([Promise.all(workers.map(({ ended }) => ended)), new Promise((resolve) => setTimeout(resolve, leaveMs).unref())]);
-  await Promise.all(workers.map((worker) => worker.stop(leaveMs)));
-  const progress = dispatcher.progress(options.uid);
-  dispatcher.close();
-  await server.close();
+  const progress = await run.close(leaveMs, outcome !== 'interrupted');
   screen.end();
-  if (!progress) throw new Error('the ledger is gone');
   return tell(job, options, outcome, progress, seconds);
 }
 
@@ -177,7 +149,7 @@ class Screen {
 }
 
 try {
-  process.exitCode = await run(readOptions());
+  process.exitCode = await main(readOptions());
 } catch (error) {
   console.error(error instanceof StepError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') ? (error as Error).message : error);
   process.exitCode = 1;

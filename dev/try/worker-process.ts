@@ -15,6 +15,8 @@ export interface WorkerProcessOptions {
   cpuMillis: number;
   /** Folder for the log and the termination log. */
   folder: string;
+  /** Options for Node itself. */
+  execArgv?: readonly string[] | undefined;
   onStart: (slot: number, pid: number, restarts: number) => void;
   /** A permanent exit code: no restart. */
   onFatal: (slot: number, fatal: Fatal) => void;
@@ -59,10 +61,10 @@ export class WorkerProcess {
   }
 
   #start(): void {
-    const { spec, slot, syncUrl, cpuMillis, onStart } = this.#options;
+    const { spec, slot, syncUrl, cpuMillis, execArgv = [], onStart } = this.#options;
     rmSync(this.#terminationLog, { force: true });
     const begun = performance.now();
-    const child = spawn(process.execPath, [join(repoDir, 'inference-pod/main.ts')], {
+    const child = spawn(process.execPath, [...execArgv, join(repoDir, 'inference-pod/main.ts')], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],

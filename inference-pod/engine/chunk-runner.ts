@@ -7,6 +7,7 @@ import { suspicion } from '../reading/suspects.ts';
 import { batchesOf, type Capacity, type Entry, type Run, runBatch } from './batch.ts';
 import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
+import { ItemScanner } from './item-scanner.ts';
 import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
 import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
@@ -22,12 +23,13 @@ export async function runChunk(
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
   const parse = parserOf(chunk, signature, format);
+  const scanner = format === 'jsonl' ? ItemScanner.for(signature) : undefined;
   let first = 0;
   for (const end of chunk.groups) {
     const entries: Entry[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        const item = parse(lineOf(chunk, whole, slot), slot);
+        const item = scanner?.scan(whole, chunk.starts[slot] as number, chunk.ends[slot] as number) ?? parse(lineOf(chunk, whole, slot), slot);
         const suspected = chunk.suspicion[slot] as number;
         if (suspected === suspicion.culprit) throw timedOut(item.id);
         entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });

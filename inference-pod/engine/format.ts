@@ -2,7 +2,7 @@ import type { Place } from '../reading/chunk.ts';
 import { maxResultBytes } from '../reading/limits.ts';
 import { type Elements, traits } from './dtypes.ts';
 import { ItemError } from './item-error.ts';
-import { formatFloat16, formatFloat32, formatFloat64 } from './numbers.ts';
+import { formatFloat16, formatFloat64, mostCharacters, writeFloat32 } from './numbers.ts';
 import type { Port } from './signature.ts';
 import { sizeOf } from './tensors.ts';
 
@@ -26,7 +26,7 @@ export function formatResult(id: string | undefined, origin: Place, outputs: rea
   }
   const values = outputs.map(({ port, dims, data }) => {
     const size = sizeOf(dims);
-    const text = formatNested(formatterOf(port, data), dims, 0, row * size);
+    const text = port.dtype === 'float32' ? formatFloats(port, dims, data as Float32Array, row * size) : formatNested(formatterOf(port, data), dims, 0, row * size);
     return `${JSON.stringify(port.name)}:${text}`;
   });
   const line = `{${head},"outputs":{${values.join(',')}}}\n`;
@@ -52,6 +52,34 @@ function formatOrigin({ file, line, offset }: Place, withOffset: boolean): strin
   return parts.join(',');
 }
 
+/** Kept, since most results are small; grown for the time of one that is not. */
+const usualText = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** As `formatNested`, over bytes. */
+function formatFloats({ name }: Port, dims: readonly number[], data: Float32Array, from: number): string {
+  let text = usualText;
+  let length = 0;
+  const write = (axis: number, at: number): void => {
+    const last = axis >= dims.length - 1;
+    const size = dims[axis] ?? 1;
+    const room = last ? size * (mostCharacters + 1) + 2 : 2;
+    if (length + room > text.length) text = Buffer.concat([text.subarray(0, length)], Math.max(text.length * 2, length + room));
+    if (axis < dims.length) text[length++] = 0x5b;
+    const stride = last ? 1 : sizeOf(dims.slice(axis + 1));
+    for (let i = 0; i < size; i++) {
+      if (i > 0) text[length++] = 0x2c;
+      if (last) {
+        const value = data[at + i] as number;
+        if (!Number.isFinite(value)) throw new ItemError('NonFiniteOutput', `outputs.${name}: the model gave ${value}`);
+        length = writeFloat32(value, text, length);
+      } else write(axis + 1, at + i * stride);
+    }
+    if (axis < dims.length) text[length++] = 0x5d;
+  };
+  write(0, from);
+  return text.toString('latin1', 0, length);
+}
+
 type Formatter = (at: number) => string;
 
 function formatNested(format: Formatter, dims: readonly number[], axis: number, at: number): string {
@@ -71,7 +99,7 @@ function formatterOf({ name, dtype }: Port, data: Elements): Formatter {
   if (kind === 'string') return (at) => JSON.stringify((data as string[])[at]);
   if (kind === 'bool') return (at) => ((data as Uint8Array)[at] ? 'true' : 'false');
   if (kind !== 'float') return (at) => String(data[at]);
-  const format = dtype === 'float32' ? formatFloat32 : dtype === 'float16' ? formatFloat16 : formatFloat64;
+  const format = dtype === 'float16' ? formatFloat16 : formatFloat64;
   return (at) => {
     const value = data[at] as number;
     if (!Number.isFinite(value)) throw new ItemError('NonFiniteOutput', `outputs.${name}: the model gave ${value}`);

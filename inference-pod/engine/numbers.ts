@@ -39,3 +39,57 @@ function shortest(value: number, least: number, most: number, round: (value: num
   }
   return String(value);
 }
+
+/** No number takes more characters. */
+export const mostCharacters = 25;
+
+/**
+ * Writes what `formatFloat32` gives as ASCII from `into[at]` on, several times as fast; where it ends. There must be room
+ * for `mostCharacters`. `value` is finite.
+ */
+export function writeFloat32(value: number, into: Uint8Array, at: number): number {
+  const size = Math.abs(value);
+  // Outside of this JavaScript writes exponents, and integers have no decimals to look for.
+  if (size >= 1e-6 && size < 1e6 && !Number.isInteger(value)) {
+    let exponent = 5;
+    while (size < (thresholds[exponent + 6] as number)) exponent--;
+    for (let digits = 6; digits <= 9; digits++) {
+      const places = digits - 1 - exponent;
+      const scale = tens[places] as number;
+      const scaled = Math.round(value * scale);
+      if (Math.fround(scaled / scale) === value) return writeDecimal(value < 0, Math.abs(scaled), places, into, at);
+    }
+  }
+  const text = formatFloat32(value);
+  for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
+  return at + text.length;
+}
+
+/** 1e-6 to 1e5: [exponent + 6] is the least number with that exponent. */
+const thresholds = Array.from({ length: 12 }, (_, index) => Number(`1e${index - 6}`));
+
+/** `digits` / 10^`places`, which is no integer, without trailing zeros. */
+function writeDecimal(negative: boolean, digits: number, places: number, into: Uint8Array, at: number): number {
+  let start = at;
+  if (negative) into[start++] = 0x2d;
+  let rest = digits | 0;
+  let decimals = places;
+  while (rest % 10 === 0) {
+    rest = (rest / 10) | 0;
+    decimals--;
+  }
+  let whole = 0;
+  for (let left = rest; left > 0; left = (left / 10) | 0) whole++;
+  const end = start + Math.max(whole, decimals + 1) + 1;
+  let to = end;
+  for (let i = 0; i < decimals; i++) {
+    into[--to] = 0x30 + (rest % 10);
+    rest = (rest / 10) | 0;
+  }
+  into[--to] = 0x2e;
+  while (to > start) {
+    into[--to] = 0x30 + (rest % 10);
+    rest = (rest / 10) | 0;
+  }
+  return end;
+}

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatFloat16, formatFloat32, formatFloat64 } from '../../../inference-pod/engine/numbers.ts';
+import { formatFloat16, formatFloat32, formatFloat64, mostCharacters, writeFloat32 } from '../../../inference-pod/engine/numbers.ts';
 
 describe('numbers are written with the fewest digits that give them back:', () => {
   test.each([
@@ -38,6 +38,30 @@ describe('numbers are written with the fewest digits that give them back:', () =
       }),
       { numRuns: 20_000 },
     );
+  });
+
+  test('float32 as bytes are those of float32 as text', () => {
+    const bytes = Buffer.alloc(3 + mostCharacters + 1);
+    const check = (value: number): void => {
+      bytes.fill(0);
+      const end = writeFloat32(value, bytes, 3);
+      if (bytes.toString('latin1', 3, end) !== formatFloat32(value)) throw new Error(`${value} is written ${bytes.toString('latin1', 3, end)}, expected ${formatFloat32(value)}`);
+      if (bytes[end] !== 0) throw new Error(`${value}: written too far`);
+    };
+    const any = fc.float({ noNaN: true, noDefaultInfinity: true });
+    const usual = fc.tuple(fc.integer({ min: -999_999_999, max: 999_999_999 }), fc.integer({ min: 0, max: 16 })).map(([digits, places]) => Math.fround(digits / 10 ** places));
+    fc.assert(fc.property(fc.oneof(any, usual), check), { numRuns: 50_000 });
+    const bits = new Uint32Array(1);
+    const float = new Float32Array(bits.buffer);
+    const around = [...Array.from({ length: 15 }, (_, index) => 10 ** (index - 8)), ...Array.from({ length: 44 }, (_, index) => 2 ** (index - 22))];
+    for (const middle of around) {
+      for (let step = -50; step <= 50; step++) {
+        float[0] = middle;
+        bits[0] = (bits[0] as number) + step;
+        check(float[0]);
+        check(-float[0]);
+      }
+    }
   });
 
   test('float16, every finite one', () => {
