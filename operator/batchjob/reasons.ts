@@ -3,6 +3,7 @@ import type { Reason } from '../scheduler/result.ts';
 
 /** Why a job may not have workers, or not yet: reasons of Reconciling and Stalled, and of Warning events. */
 export type ObstacleReason =
+  | 'Duplicate'
   | 'NotATenantNamespace'
   | 'TenantNotReady'
   | 'TenantTerminating'
@@ -34,6 +35,7 @@ export type FailureReason =
   | 'FinishFailed'
   | 'TooManyFailedItems'
   | 'OutOfMemory'
+  | 'IdempotencyKeyReused'
   | 'DeadlineExceeded'
   | 'ImagePullFailed';
 

@@ -47,6 +47,12 @@ export class BatchJobBuilder {
     return this;
   }
 
+  /** An own UID too, and its place in time among others. */
+  numbered(uid: string, secondsFromNow: number): this {
+    this.#metadata = { ...this.#metadata, uid, creationTimestamp: at(secondsFromNow) };
+    return this;
+  }
+
   with(patch: Patch<BatchJobSpec>): this {
     this.#spec = merged(this.#spec, patch as object);
     return this;
