@@ -100,7 +100,7 @@ export interface WorkerPod {
   apiVersion: string;
   kind: string;
   metadata: ObjectMeta;
-  spec?: { nodeName?: string };
+  spec?: { nodeName?: string; schedulingGates?: { name: string }[] };
   status?: {
     phase?: string;
     reason?: string;

@@ -9,7 +9,7 @@ import { inputCopy } from './input-copy.ts';
 import { atWork } from './message.ts';
 import type { Grant, Observed, StoredBatchJob, WorkerPod } from './observe.ts';
 import { workerPod } from './pod.ts';
-import { isLive, podName, podState } from './pod-state.ts';
+import { isGated, isLive, podName, podState } from './pod-state.ts';
 import { deadline } from './policy/deadline.ts';
 import { type Pending, pendingCheckMs, whyPending } from './policy/pending.ts';
 import { readRefusal } from './policy/quota.ts';
@@ -98,7 +98,11 @@ function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | 
   const pool = planWorkers({ pods, wanted: grant?.workers ?? 0, dismissed: grant?.dismissed ?? new Map(), lastAttempts, lostNodes }, now);
   // A claim to the key is made good by its record: only that outlives this process.
   const unrecorded = observed.keyRole?.kind === 'first' && !observed.keyRole.recorded;
-  if (obstacle || !ledger || unrecorded) return { ...pool, create: [] };
+  if (obstacle || !ledger || unrecorded) {
+    // Whom Kueue admitted later would start something new.
+    const queued = obstacle?.reason === 'TenantCordoned' ? removable(pods, lostNodes).filter(isGated) : [];
+    return { ...pool, create: [], remove: [...new Set([...pool.remove, ...queued])] };
+  }
   // While pods are refused, one try is enough to see whether that has changed.
   return observed.refusal ? { ...pool, create: pool.create.slice(0, 1) } : pool;
 }

@@ -25,7 +25,7 @@ export type ObstacleReason =
 export type WaitingReason = Exclude<Reason, 'Running' | 'LeftToKueue' | 'Suspended' | 'UnknownTenant'>;
 
 /** Why worker pods that exist do not run. */
-export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WorkerCrashing';
+export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WaitingForKueue' | 'WorkerCrashing';
 
 /** Why a job fails: reasons of FailureTarget and Failed. */
 export type FailureReason =

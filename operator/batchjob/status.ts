@@ -5,7 +5,7 @@ import { conditionsOf } from './conditions.ts';
 import { atWork, messageOf, wantedWorkers } from './message.ts';
 import { duplicateOf, resultOfOriginal } from './duplicate.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
-import { isLive, podState } from './pod-state.ts';
+import { isGated, isLive, podState } from './pod-state.ts';
 import type { Situation, State } from './state.ts';
 import { shorten, timestamp } from './text.ts';
 import { workerEntries } from './worker-entries.ts';
@@ -15,10 +15,12 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
   const { metadata, spec, status: before = {} } = job;
   const { made, spread } = situation;
   const workers = observed.pods.filter((pod) => isLive(podState(pod, observed.lostNodes))).length + made.length;
+  // A worker that waits for Kueue has not started anything.
+  const started = (made.length > 0 && spec.queueName === undefined) || observed.pods.some((pod) => isLive(podState(pod, observed.lostNodes)) && !isGated(pod));
   const finished = state === 'Complete' || state === 'Failed';
   const completionTime = state === 'Complete' ? (before.completionTime ?? timestamp(now)) : undefined;
   // Set anew on resume, as in batch/v1, so that a deadline does not count the time in between.
-  const startTime = state === 'Suspended' ? undefined : (before.startTime ?? (workers > 0 ? timestamp(now) : undefined));
+  const startTime = state === 'Suspended' ? undefined : (before.startTime ?? (started ? timestamp(now) : undefined));
   const seconds = secondsBetween(startTime, completionTime);
   const message = messageOf(job, observed, situation, state, seconds);
   const tenant = observed.tenant?.name ?? before.tenant;
