@@ -79,6 +79,21 @@ test('workers wait for Kueue, one by one; the job runs with those admitted, and 
   for (const pod of (await podsOf(bench, tenant, 'job')) as Gated[]) if (pod.metadata.finalizers) await letGo(pod);
 });
 
+test('an admitted worker that finds no node tells why, in the words of the cluster’s scheduler', async () => {
+  await apply(bench, queued('no-gpu', 1, { workers: { max: 1, accelerator: 'cuda', resources: { limits: { 'nvidia.com/gpu': 64 } } } }));
+  await apply(bench, queued('tainted', 1, { workers: { max: 1, nodeSelector: { 'node-role.kubernetes.io/control-plane': '' } } }));
+  for (const [name, words] of [['no-gpu', 'Insufficient nvidia.com/gpu'], ['tainted', 'untolerated taint']] as const) {
+    const [pod] = await until(`${name} waits`, 30_000, async () => {
+      const found = await pods(name);
+      return found.length > 0 ? found : undefined;
+    });
+    await admit(pod as Gated);
+    const job = await jobTells(bench, tenant, name, 'tells why', (found) => conditionOf(found, 'Reconciling')?.reason === 'Unschedulable');
+    expect(job.status?.message).toMatch(new RegExp(`^worker ${name}-w0-0: 0/\\d+ nodes are available: .*${words}`));
+    await bench.kubectl(['delete', 'batchjob', name, '--namespace', tenant.namespace]);
+  }
+});
+
 test('the pool follows spec.workers.max, waits for dependencies and a cordon, and the queue is fixed', async () => {
   await apply(bench, queued('held', 2, { dependsOn: ['absent'] }));
   await jobTells(bench, tenant, 'held', 'waits for what it depends on', (found) => conditionOf(found, 'Reconciling')?.reason === 'WaitingForDependencies');

@@ -120,7 +120,7 @@ class World {
   /** A new leader, which lists everything. Writes that were under way arrive or not. */
   restart(arrive: readonly boolean[]): void {
     this.#process++;
-    this.flights.forEach(({ land }, index) => land(arrive[index % Math.max(1, arrive.length)] ?? false));
+    for (const [index, { land }] of this.flights.entries()) land(arrive[index % Math.max(1, arrive.length)] ?? false);
     this.flights = [];
     this.#events = [];
     this.#busy.clear();
@@ -145,6 +145,7 @@ class World {
   }
 
   #newReconciler(sources: Record<string, { store: unknown }>): BatchJobReconciler {
+    this.#unseen = new UnseenPods();
     const open = new Set<string>();
     const process = this.#process;
     const dispatcher = {
@@ -159,7 +160,7 @@ class World {
       caches: Object.fromEntries(Object.entries(sources).map(([name, { store }]) => [name, store])) as unknown as ReconcileDeps['caches'],
       client: { get: () => Promise.reject(new Error('nothing to read')) },
       dispatcher: dispatcher as unknown as ReconcileDeps['dispatcher'],
-      unseen: (this.#unseen = new UnseenPods()),
+      unseen: this.#unseen,
       clock: { now: () => this.now, monotonic: () => this.now } as ReconcileDeps['clock'],
       settings: someSettings,
       scheduling: { ask: () => {}, grantOf: () => aGrant(1) },
