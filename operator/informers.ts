@@ -4,6 +4,7 @@ import type { Registry } from '../kit/metrics.ts';
 import { labels, MANAGED_BY } from './api/names.ts';
 import type { Tenant } from './api/tenant.gen.ts';
 import type { ClaimObject } from './batchjob/caches.ts';
+import { keyIndex } from './batchjob/idempotency-key.ts';
 import type { StoredBatchJob, WorkerPod } from './batchjob/observe.ts';
 import { claimMounts } from './batchjob/volumes.ts';
 import type { KubeClient } from './kube/client.ts';
@@ -36,6 +37,7 @@ export function createInformers(deps: { client: KubeClient; clock: Clock; log: L
       indexes: {
         ...byNamespace,
         uid: ({ metadata }) => [metadata.uid],
+        idempotencyKey: keyIndex,
         volumeClaim: (job) => claimMounts(job.spec).map(({ claimName }) => `${job.metadata.namespace}/${claimName}`),
       },
     }),

@@ -211,7 +211,7 @@ export class Scheduling {
       }),
       held,
     }));
-    const byTenant = Map.groupBy(jobs.filter(({ workers }) => workers.length > 0), ({ tenant }) => tenant);
+    const byTenant = Map.groupBy(jobs.filter(({ workers, externallyAdmitted }) => workers.length > 0 && !externallyAdmitted), ({ tenant }) => tenant);
     const unlisted = this.#useOfUnlisted();
     return {
       jobs,
@@ -223,7 +223,7 @@ export class Scheduling {
         const state = this.#nodeState(node, unlisted.get(node.metadata.name));
         return state === undefined ? [] : [state];
       }),
-      finished: this.#finished(jobs),
+      ...this.#dependencies(jobs),
     };
   }
 
@@ -245,28 +245,31 @@ export class Scheduling {
     return use;
   }
 
-  /** Workers of jobs that ask for nothing any more take room until they are gone. */
+  /** Workers of jobs that ask for nothing any more take room until they are gone, and those that Kueue admitted as long as they are there. */
   #useOfUnlisted(): Map<string, Amounts> {
     const use = new Map<string, Amounts>();
     for (const pod of this.#deps.informers.pods.store.values()) {
       const node = pod.spec?.nodeName;
       const phase = pod.status?.phase;
       const owner = controllerOf(pod.metadata);
-      const isListed = this.#entries.get(owner?.uid ?? '')?.demand.state.key === `${pod.metadata.namespace}/${owner?.name}`;
+      const state = this.#entries.get(owner?.uid ?? '')?.demand.state;
+      const isListed = state?.key === `${pod.metadata.namespace}/${owner?.name}` && !state.externallyAdmitted;
       if (node === undefined || phase === 'Succeeded' || phase === 'Failed' || isListed) continue;
       use.set(node, sum(use.get(node) ?? {}, podRequests(pod)));
     }
     return use;
   }
 
-  #finished(jobs: readonly JobState[]): Snapshot['finished'] {
+  #dependencies(jobs: readonly JobState[]): Pick<Snapshot, 'finished' | 'idle'> {
     const finished = new Map<string, 'Complete' | 'Failed'>();
+    const idle = new Set<string>();
     for (const key of new Set(jobs.flatMap(({ dependsOn }) => dependsOn))) {
-      const conditions = this.#deps.informers.jobs.store.get(key)?.status?.conditions;
-      if (isTrue(conditions, 'Complete')) finished.set(key, 'Complete');
-      else if (isTrue(conditions, 'Failed')) finished.set(key, 'Failed');
+      const job = this.#deps.informers.jobs.store.get(key);
+      if (isTrue(job?.status?.conditions, 'Complete')) finished.set(key, 'Complete');
+      else if (isTrue(job?.status?.conditions, 'Failed')) finished.set(key, 'Failed');
+      else if (job && !this.#entries.has(job.metadata.uid)) idle.add(key);
     }
-    return finished;
+    return { finished, idle };
   }
 }
 

@@ -49,6 +49,14 @@ export interface BatchJobSpec {
    */
   managedBy?: string;
   /**
+   * A name for this piece of work, visible ASCII characters, so that submitting it twice runs it once. Within 24 hours of the creation of the first job that has the key, another job of the namespace with the key does not run: if all that cannot be changed about a job is the same (model, input, output, sharding, batching, workers.accelerator, workers.resources), it waits for the first one and is Complete with its results, or Failed with its failure; if not, it fails with reason IdempotencyKeyReused. A job that is made after the first one failed, or was deleted, runs. Cannot be changed.
+   */
+  idempotencyKey?: string;
+  /**
+   * A LocalQueue of Kueue in the job's namespace, to which the admission of the worker pods is left: each waits behind Kueue's scheduling gate until Kueue admits it, and the job runs with those that are admitted. The operator's own scheduler then neither counts nor preempts them; workers.min, priority and deadline have no effect. Cannot be changed.
+   */
+  queueName?: string;
+  /**
    * Stop the workers and keep what is finished; set it back to false to go on from there.
    */
   suspend: boolean;
@@ -306,6 +314,7 @@ export interface BatchJobStatus {
    * One sentence about the present state.
    */
   message?: string;
+  duplicateOf?: BatchJobStatusDuplicateOf;
   /**
    * Name of the Tenant whose namespace the job is in.
    */
@@ -365,9 +374,22 @@ export interface BatchJobStatus {
    */
   lastCheckpointTime?: string;
   /**
-   * Complete, Failed, Suspended as in batch/v1 Job; SuccessCriteriaMet and FailureTarget tell the decision before the pods are gone; Reconciling and Stalled as in kstatus.
+   * Complete, Failed, Suspended as in batch/v1 Job; SuccessCriteriaMet and FailureTarget tell the decision before the pods are gone; Reconciling and Stalled as in kstatus; Duplicate, of a job with an idempotencyKey: False for the one that runs, True for one that shares its end.
    */
   conditions?: Condition[];
+}
+/**
+ * The job that has this one's spec.idempotencyKey, whose end this one shares without running.
+ */
+export interface BatchJobStatusDuplicateOf {
+  /**
+   * Name of the BatchJob in this namespace.
+   */
+  name: string;
+  /**
+   * UID of the BatchJob.
+   */
+  uid: string;
 }
 /**
  * Items, counted along the durable results.

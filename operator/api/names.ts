@@ -24,6 +24,9 @@ export const annotations = {
   safeToEvict: 'cluster-autoscaler.kubernetes.io/safe-to-evict',
 } as const;
 
+/** Kueue's plain-pod integration: what puts a pod into a queue, what holds it there, and what Kueue marks it with as its own. */
+export const kueue = { queueLabel: 'kueue.x-k8s.io/queue-name', gate: 'kueue.x-k8s.io/admission', managedLabel: 'kueue.x-k8s.io/managed' } as const;
+
 export const MANAGED_BY = 'millrace';
 /** In spec.managedBy of a BatchJob: this operator. */
 export const JOB_CONTROLLER = `${GROUP}/operator`;

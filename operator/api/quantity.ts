@@ -55,3 +55,9 @@ export function exceeds(a: string | number, b: string | number): boolean {
   const [left, right] = [nanos(String(a)), nanos(String(b))];
   return left !== undefined && right !== undefined && left > right;
 }
+
+/** Whether both are quantities, of one amount. */
+export function sameQuantity(a: string | number, b: string | number): boolean {
+  const [left, right] = [nanos(String(a)), nanos(String(b))];
+  return left !== undefined && left === right;
+}

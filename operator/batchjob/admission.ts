@@ -1,3 +1,4 @@
+import { isFirst } from './duplicate.ts';
 import type { Observed, StoredBatchJob, Toleration } from './observe.ts';
 import type { ObstacleReason } from './reasons.ts';
 import type { Trouble } from './state.ts';
@@ -18,7 +19,7 @@ export function firstObstacle(job: StoredBatchJob, observed: Observed): Obstacle
   return undefined;
 }
 
-const CHECKS: Check[] = [inTenantNamespace, tenantStays, tenantReady, notCordoned, modelImageAllowed, schedulingAllowed, claimsExist, inputCopied];
+const CHECKS: Check[] = [isFirst, inTenantNamespace, tenantStays, tenantReady, notCordoned, modelImageAllowed, schedulingAllowed, claimsExist, inputCopied];
 
 function inTenantNamespace(job: StoredBatchJob, { tenant }: Observed): Obstacle | undefined {
   if (tenant) return undefined;

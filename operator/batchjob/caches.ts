@@ -12,7 +12,7 @@ export interface ClaimObject extends KubeObject {
   status?: { phase?: string };
 }
 
-/** The caches that a BatchJob's plan is made from. Pods are indexed by `job`: their namespace and the UID of the controlling BatchJob. */
+/** The caches that a BatchJob's plan is made from. Jobs are indexed by `idempotencyKey` (`keyIndex`), pods are indexed by `job`: their namespace and the UID of the controlling BatchJob. */
 export interface Caches {
   jobs: ReadonlyStore<StoredBatchJob>;
   tenants: ReadonlyStore<Stored<Tenant & KubeObject>>;

@@ -1,5 +1,6 @@
 import { type Condition, type ConditionInput, isTrue, setCondition } from '../api/conditions.ts';
-import type { StoredBatchJob } from './observe.ts';
+import { keyCondition } from './duplicate.ts';
+import type { Observed, StoredBatchJob } from './observe.ts';
 import type { Situation, State } from './state.ts';
 import { CONDITION_LENGTH, shorten } from './text.ts';
 
@@ -8,7 +9,7 @@ import { CONDITION_LENGTH, shorten } from './text.ts';
  * Reconciling and Stalled as in kstatus: both are there only while they are True, so that a finished job reads as
  * current, and a failed or stuck one as failed.
  */
-export function conditionsOf(job: StoredBatchJob, situation: Situation, state: State, message: string, now: number): Condition[] {
+export function conditionsOf(job: StoredBatchJob, observed: Observed, situation: Situation, state: State, message: string, now: number): Condition[] {
   const { decision, trouble } = situation;
   const before = job.status?.conditions ?? [];
   let conditions = [...before];
@@ -17,6 +18,9 @@ export function conditionsOf(job: StoredBatchJob, situation: Situation, state: S
     stated.add(type);
     conditions = setCondition(conditions, { type, status, reason, message: shorten(text, CONDITION_LENGTH), observedGeneration: job.metadata.generation ?? 0 }, now);
   };
+
+  const key = keyCondition(job, observed);
+  if (key) set('Duplicate', key.status, key.reason, key.message);
 
   if (state === 'Suspended') set('Suspended', 'True', 'JobSuspended', message);
   else if (!job.spec.suspend && isTrue(before, 'Suspended')) set('Suspended', 'False', 'JobResumed', 'spec.suspend is false');

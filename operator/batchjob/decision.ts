@@ -1,4 +1,5 @@
 import { isTrue } from '../api/conditions.ts';
+import { endOfOriginal } from './duplicate.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
 import { workerResources } from './pod.ts';
 import { deadline } from './policy/deadline.ts';
@@ -17,6 +18,8 @@ export function decide(job: StoredBatchJob, observed: Observed, pending: Pending
   if (isTrue(conditions, 'SuccessCriteriaMet') || isTrue(conditions, 'Complete')) return { kind: 'success' };
   const failed = conditions?.find(({ type, status }) => (type === 'FailureTarget' || type === 'Failed') && status === 'True');
   if (failed) return { kind: 'failure', failure: { reason: failed.reason, message: failed.message } };
+  const shared = endOfOriginal(job, observed);
+  if (shared) return shared;
   if (observed.ledger?.progress.phase === 'Finished') return { kind: 'success' };
   const failure =
     observed.ledger?.progress.failure ??

@@ -56,7 +56,7 @@ export function demandOf(job: StoredBatchJob, observed: Observed, decision: Deci
       ratePerWorker: working === 0 || progress === undefined ? undefined : progress.rate / working,
       itemsLeft: progress?.plan === undefined ? undefined : Math.max(0, progress.items.total - progress.items.succeeded - progress.items.failed),
       lastCheckpointAt: progress?.checkpointAgeMs === undefined ? undefined : now - progress.checkpointAgeMs,
-      externallyAdmitted: false,
+      externallyAdmitted: spec.queueName !== undefined,
     },
     pods: pods.map((pod) => pod.metadata.name),
   };

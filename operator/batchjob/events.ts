@@ -18,7 +18,7 @@ export function eventsOf(job: StoredBatchJob, observed: Observed, { decision, tr
     const more = replacements.length > 10 ? ', …' : '';
     add('Normal', 'WorkersCreated', 'Scale', `Created ${made.length} worker pod(s)${replacements.length > 0 ? `, in place of earlier ones: ${replacements.slice(0, 10).join(', ')}${more}` : ''}`);
   }
-  if (trouble && status.state !== 'Suspended' && troubleOf(before) !== trouble.reason) add('Warning', trouble.reason, 'Admit', trouble.message);
+  if (trouble && status.state !== 'Suspended' && troubleOf(before) !== trouble.reason) add(trouble.reason === 'Duplicate' ? 'Normal' : 'Warning', trouble.reason, 'Admit', trouble.message);
   if (before?.shards?.total === undefined && status.shards?.total !== undefined) add('Normal', 'Planned', 'Plan', plannedNote(status));
   if (before?.state !== status.state) {
     if (status.state === 'Suspended') add('Normal', 'Suspended', 'Suspend', 'Stopping the workers; finished work is kept');

@@ -1,4 +1,5 @@
 import { etaText } from '../dispatch/progress-text.ts';
+import { duplicateOf, resultOfOriginal } from './duplicate.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
 import { isLive, podState } from './pod-state.ts';
 import type { Situation, State } from './state.ts';
@@ -7,6 +8,11 @@ import type { Situation, State } from './state.ts';
 export function messageOf(job: StoredBatchJob, observed: Observed, { decision, trouble, spread }: Situation, state: State, seconds: number | undefined): string {
   if (decision.kind === 'failure') return decision.failure.message;
   if (state === 'Complete') {
+    const original = duplicateOf(job, observed);
+    if (original !== undefined) {
+      const items = resultOfOriginal(observed)?.items ?? job.status?.items;
+      return `same as ${original.name}, which has ${items?.succeeded ?? 0} result(s)${failuresText(items)}`;
+    }
     const succeeded = observed.ledger?.progress.items.succeeded ?? job.status?.items?.succeeded ?? 0;
     return `${succeeded} result(s)${seconds === undefined ? '' : ` in ${seconds === 0 ? 'under a second' : etaText({ etaSeconds: seconds })}`}${failures(job, observed)}`;
   }
@@ -35,8 +41,13 @@ const WHERE: Record<Situation['spread'], string> = {
 };
 
 function failures(job: StoredBatchJob, { ledger }: Observed): string {
-  const failed = ledger?.progress.items.failed ?? job.status?.items?.failed ?? 0;
-  const first = ledger?.saved.firstError ?? job.status?.items?.firstError;
+  return failuresText({
+    failed: ledger?.progress.items.failed ?? job.status?.items?.failed,
+    firstError: ledger?.saved.firstError ?? job.status?.items?.firstError,
+  });
+}
+
+function failuresText({ failed = 0, firstError: first }: { failed?: number | undefined; firstError?: string | undefined } = {}): string {
   return failed === 0 ? '' : `; ${failed} item(s) failed, see errors.jsonl${first === undefined ? '' : `, e.g. ${first}`}`;
 }
 

@@ -3,6 +3,7 @@ import type { LedgerProgress } from '../dispatch/progress.ts';
 import type { SavedProgress } from '../dispatch/state.ts';
 import type { Reason } from '../scheduler/result.ts';
 import type { ObjectMeta, Stored } from '../kube/object.ts';
+import type { KeyRole } from './idempotency-key.ts';
 
 /** What the scheduler decided for one job. */
 export interface Grant {
@@ -30,6 +31,8 @@ export interface Observed {
   inputCopy: InputCopy;
   /** The ledger's view while this operator leads and the job is admitted. */
   ledger?: { progress: LedgerProgress; saved: SavedProgress };
+  /** What the job's idempotency key makes of it; absent without a key. */
+  keyRole?: KeyRole;
   /** What the scheduler says; absent before its first word on this job, until which nothing starts and nothing is stopped. */
   grant?: Grant;
   /** Warnings of workers that an event has told already. */
@@ -97,7 +100,7 @@ export interface WorkerPod {
   apiVersion: string;
   kind: string;
   metadata: ObjectMeta;
-  spec?: { nodeName?: string };
+  spec?: { nodeName?: string; schedulingGates?: { name: string }[] };
   status?: {
     phase?: string;
     reason?: string;

@@ -9,7 +9,7 @@ import { inputCopy } from './input-copy.ts';
 import { atWork } from './message.ts';
 import type { Grant, Observed, StoredBatchJob, WorkerPod } from './observe.ts';
 import { workerPod } from './pod.ts';
-import { isLive, podName, podState } from './pod-state.ts';
+import { isGated, isLive, podName, podState } from './pod-state.ts';
 import { deadline } from './policy/deadline.ts';
 import { type Pending, pendingCheckMs, whyPending } from './policy/pending.ts';
 import { readRefusal } from './policy/quota.ts';
@@ -43,7 +43,9 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
   // The garbage collector deletes the pods along with their owner; finished segments stay on the volume.
   if (job.metadata.deletionTimestamp !== undefined) return idle;
   const expires = expiresInMs(job, now);
-  if (expires === 0) return { ...idle, remove: [removal(job)] };
+  // Duplicates that wait for its end come first; the last of them brings it back.
+  const awaited = observed.keyRole?.kind === 'first' && observed.keyRole.awaited;
+  if (expires === 0 && !awaited) return { ...idle, remove: [removal(job)] };
 
   const pending = whyPending(observed.pods, observed.lostNodes, now);
   const decision = decide(job, observed, pending, now);
@@ -89,12 +91,18 @@ export function planBatchJob(job: StoredBatchJob, observed: Observed, now: numbe
 /** The pool of a job that goes on: none while it is suspended or its tenant is going, else as many as the scheduler grants. */
 function openPool(job: StoredBatchJob, observed: Observed, obstacle: Obstacle | undefined, now: number): WorkerPool {
   const { ledger, lostNodes, pods, grant } = observed;
-  if (job.spec.suspend || obstacle?.reason === 'TenantTerminating' || obstacle?.reason === 'NotATenantNamespace') {
+  if (job.spec.suspend || obstacle?.reason === 'TenantTerminating' || obstacle?.reason === 'Duplicate' || obstacle?.reason === 'NotATenantNamespace') {
     return { create: [], remove: removable(pods, lostNodes) };
   }
   const lastAttempts = new Map((job.status?.workers ?? []).map(({ slot, attempt }) => [slot, attempt ?? -1]));
   const pool = planWorkers({ pods, wanted: grant?.workers ?? 0, dismissed: grant?.dismissed ?? new Map(), lastAttempts, lostNodes }, now);
-  if (obstacle || !ledger) return { ...pool, create: [] };
+  // A claim to the key is made good by its record: only that outlives this process.
+  const unrecorded = observed.keyRole?.kind === 'first' && !observed.keyRole.recorded;
+  if (obstacle || !ledger || unrecorded) {
+    // Whom Kueue admitted later would start something new.
+    const queued = obstacle?.reason === 'TenantCordoned' ? removable(pods, lostNodes).filter(isGated) : [];
+    return { ...pool, create: [], remove: [...new Set([...pool.remove, ...queued])] };
+  }
   // While pods are refused, one try is enough to see whether that has changed.
   return observed.refusal ? { ...pool, create: pool.create.slice(0, 1) } : pool;
 }
@@ -143,7 +151,7 @@ function outcomeOf(job: StoredBatchJob, observed: Observed, { decision }: Situat
   const again = (afterMs: number | undefined): void => {
     if (afterMs !== undefined && Number.isFinite(afterMs)) outcomes.push({ kind: 'requeue', afterMs });
   };
-  again(expires);
+  if (expires !== 0) again(expires);
   if (state === 'Finishing' && decision.kind !== 'open') again(FAREWELL_MS);
   if (observed.pods.some(({ metadata }) => metadata.uid === '')) again(UNSEEN_MS);
   if (decision.kind !== 'open' || job.spec.suspend) return soonest(...outcomes);

@@ -1,12 +1,12 @@
 import { exitCodes } from '../../inference-pod/contract.ts';
-import { WORKER_CONTAINER } from '../api/names.ts';
+import { kueue, WORKER_CONTAINER } from '../api/names.ts';
 import type { ContainerState, ContainerStatus, WorkerPod } from './observe.ts';
 
 /**
  * - pending: no container has run yet
  * - running: the worker's container runs, or will be restarted in place
  * - ending: being deleted, its process may still be alive
- * - lost: being deleted on a node that is not ready; nothing will come back, the slot is free
+ * - lost: being deleted, on a node that is not ready or before it had one; nothing will come back, the slot is free
  * - succeeded, failed: terminal
  */
 export type PodState = 'pending' | 'running' | 'ending' | 'lost' | 'succeeded' | 'failed';
@@ -14,9 +14,15 @@ export type PodState = 'pending' | 'running' | 'ending' | 'lost' | 'succeeded' |
 export function podState(pod: WorkerPod, lostNodes: ReadonlySet<string>): PodState {
   if (pod.status?.phase === 'Succeeded') return 'succeeded';
   if (pod.status?.phase === 'Failed') return 'failed';
-  if (pod.metadata.deletionTimestamp !== undefined) return lostNodes.has(pod.spec?.nodeName ?? '') ? 'lost' : 'ending';
+  if (pod.metadata.deletionTimestamp !== undefined) return hasNode(pod) && !lostNodes.has(pod.spec?.nodeName ?? '') ? 'ending' : 'lost';
   return pod.status?.phase === 'Running' ? 'running' : 'pending';
 }
+
+/** A pod that is being deleted is not bound to a node any more; what still shows it is somebody's finalizer. */
+const hasNode = ({ spec }: WorkerPod): boolean => (spec?.nodeName ?? '') !== '';
+
+/** Kueue has not admitted the pod. */
+export const isGated = ({ spec }: WorkerPod): boolean => spec?.schedulingGates?.some(({ name }) => name === kueue.gate) ?? false;
 
 /** Not terminal and not lost. While one is left its slot gets no other attempt, and its job is not finished. */
 export function isLive(state: PodState): boolean {

@@ -1,4 +1,4 @@
-import { annotations, API_VERSION, labels, MANAGED_BY, WORKER_CONTAINER, WORKER_SERVICE_ACCOUNT } from '../api/names.ts';
+import { annotations, API_VERSION, kueue, labels, MANAGED_BY, WORKER_CONTAINER, WORKER_SERVICE_ACCOUNT } from '../api/names.ts';
 import { env, SYNC_AUDIENCE } from '../../inference-pod/contract.ts';
 import type { KubeObject, OwnerReference } from '../kube/object.ts';
 import type { StoredBatchJob, TenantView, WorkerSettings } from './observe.ts';
@@ -42,7 +42,7 @@ export function workerPod(
   spread: Spread,
   { slot, attempt }: SlotAttempt,
 ): KubeObject {
-  const { model, workers, input } = job.spec;
+  const { model, workers, input, queueName } = job.spec;
   const claims = claimMounts(job.spec);
   const common = jobLabels(job, tenant.name);
   const pullSecrets = [...new Set([...tenant.imagePullSecrets, ...(model.imagePullSecrets ?? [])])];
@@ -66,11 +66,13 @@ export function workerPod(
     metadata: {
       name: podName(job.metadata.name, slot, attempt),
       namespace: job.metadata.namespace ?? '',
-      labels: { ...common, [labels.slot]: `${slot}`, [labels.attempt]: `${attempt}` },
+      labels: { ...common, [labels.slot]: `${slot}`, [labels.attempt]: `${attempt}`, ...(queueName === undefined ? {} : { [kueue.queueLabel]: queueName }) },
       annotations: { [annotations.safeToEvict]: 'true', 'kubectl.kubernetes.io/default-container': WORKER_CONTAINER },
       ownerReferences: [ownerReference(job)],
     },
     spec: {
+      // Kueue's webhook would put it on; where there is none, the pod must not run past every queue.
+      ...(queueName === undefined ? {} : { schedulingGates: [{ name: kueue.gate }] }),
       restartPolicy: 'OnFailure',
       serviceAccountName: WORKER_SERVICE_ACCOUNT,
       automountServiceAccountToken: false,

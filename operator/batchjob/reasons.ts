@@ -3,6 +3,7 @@ import type { Reason } from '../scheduler/result.ts';
 
 /** Why a job may not have workers, or not yet: reasons of Reconciling and Stalled, and of Warning events. */
 export type ObstacleReason =
+  | 'Duplicate'
   | 'NotATenantNamespace'
   | 'TenantNotReady'
   | 'TenantTerminating'
@@ -24,7 +25,7 @@ export type ObstacleReason =
 export type WaitingReason = Exclude<Reason, 'Running' | 'LeftToKueue' | 'Suspended' | 'UnknownTenant'>;
 
 /** Why worker pods that exist do not run. */
-export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WorkerCrashing';
+export type PendingReason = 'ImagePullFailed' | 'WorkerNotStarted' | 'Unschedulable' | 'WaitingForKueue' | 'WorkerCrashing';
 
 /** Why a job fails: reasons of FailureTarget and Failed. */
 export type FailureReason =
@@ -34,6 +35,7 @@ export type FailureReason =
   | 'FinishFailed'
   | 'TooManyFailedItems'
   | 'OutOfMemory'
+  | 'IdempotencyKeyReused'
   | 'DeadlineExceeded'
   | 'ImagePullFailed';
 

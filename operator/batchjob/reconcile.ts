@@ -1,4 +1,3 @@
-import { isTrue } from '../api/conditions.ts';
 import { JOB_CONTROLLER } from '../api/names.ts';
 import { parseBatchJob } from '../api/parse.ts';
 import type { Dispatcher } from '../dispatch/dispatcher.ts';
@@ -16,9 +15,11 @@ import type { Demand } from './demand.ts';
 import { type ConfigMapData, inputToCopy } from './input-copy.ts';
 import type { Grant, InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
 import { planBatchJob } from './plan.ts';
+import { keyIndex, type KeyRole, keyRole } from './idempotency-key.ts';
 import { inputCopyName } from './pod.ts';
 import { attemptOf, slotOf } from './pod-state.ts';
 import { ledgerJob, savedProgress } from './saved-progress.ts';
+import { isOver } from './state.ts';
 import type { UnseenPods } from './unseen-pods.ts';
 
 /** How often the status of a job is brought up to date while its ledger has no news. */
@@ -52,6 +53,8 @@ export class BatchJobReconciler {
   readonly #deps: ReconcileDeps;
   readonly #memory = new Map<string, Memory>();
   readonly #written = new OwnWrites<StoredBatchJob>();
+  /** UIDs of jobs that were given their idempotency key by this process: others must know before the status says so. */
+  readonly #keyClaims = new Set<string>();
 
   constructor(deps: ReconcileDeps) {
     this.#deps = deps;
@@ -102,6 +105,7 @@ export class BatchJobReconciler {
   forget(uid: string): void {
     this.#memory.delete(uid);
     this.#written.forget(uid);
+    this.#keyClaims.delete(uid);
     this.#deps.dispatcher.forget(uid);
     this.#deps.scheduling.ask(uid, undefined);
   }
@@ -136,22 +140,35 @@ export class BatchJobReconciler {
     const tenant = tenantOf(namespace, caches);
     const made = unseen.of(uid, clock.monotonic()).filter(({ metadata }) => !caches.pods.get(keyOf(metadata)));
     const pods = [...caches.pods.byIndex('job', `${namespace}/${uid}`), ...made];
-    if (isOver(job)) dispatcher.forget(uid);
+    const role = this.#keyRole(job);
+    const stands = role === undefined || role.kind === 'first';
+    if (isOver(job) || !stands) dispatcher.forget(uid);
     const grant = this.#deps.scheduling.grantOf(uid);
-    if (tenant && !isOver(job)) this.#openLedger(job, pods, grant);
+    if (tenant && !isOver(job) && stands) this.#openLedger(job, pods, grant);
     const ledger = this.#ledger(uid, memory);
     return {
       ...(tenant ? { tenant } : {}),
       pods,
       lostNodes: lostNodes(pods, caches.nodes),
       claims: claimsOf(job, caches.claims),
-      inputCopy: isOver(job) || job.spec.suspend ? { kind: 'none' } : await this.#inputCopy(job, memory, signal),
+      inputCopy: isOver(job) || job.spec.suspend || !stands ? { kind: 'none' } : await this.#inputCopy(job, memory, signal),
       ...(ledger ? { ledger } : {}),
+      ...(role ? { keyRole: role } : {}),
       ...(grant ? { grant } : {}),
       ...(memory.refusal ? { refusal: memory.refusal } : {}),
       toldWarnings: memory.toldWarnings,
       settings,
     };
+  }
+
+  /** A job that is first claims its key in the same turn of the event loop, before another one is looked at. */
+  #keyRole(job: StoredBatchJob): KeyRole | undefined {
+    const [key] = keyIndex(job);
+    if (key === undefined) return undefined;
+    const others = this.#deps.caches.jobs.byIndex('idempotencyKey', key).filter(({ metadata }) => metadata.uid !== job.metadata.uid);
+    const role = keyRole(job, [job, ...others.map((other) => this.#written.freshest(other))], this.#keyClaims);
+    if (role?.kind === 'first') this.#keyClaims.add(job.metadata.uid);
+    return role;
   }
 
   /**
@@ -209,5 +226,3 @@ export class BatchJobReconciler {
     }
   }
 }
-
-const isOver = ({ status }: StoredBatchJob): boolean => isTrue(status?.conditions, 'Complete') || isTrue(status?.conditions, 'Failed');

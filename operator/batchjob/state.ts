@@ -16,6 +16,9 @@ export interface Trouble {
   stalled: boolean;
 }
 
+/** Complete or Failed: nothing of it runs any more, and nothing will. */
+export const isOver = ({ status }: StoredBatchJob): boolean => isTrue(status?.conditions, 'Complete') || isTrue(status?.conditions, 'Failed');
+
 /** What one reconcile found and did, from which state, status and events are told. */
 export interface Situation {
   decision: Decision;

@@ -3,8 +3,9 @@ import { labels } from '../api/names.ts';
 import { etaText, progressText, rateText } from '../dispatch/progress-text.ts';
 import { conditionsOf } from './conditions.ts';
 import { atWork, messageOf, wantedWorkers } from './message.ts';
+import { duplicateOf, resultOfOriginal } from './duplicate.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
-import { isLive, podState } from './pod-state.ts';
+import { isGated, isLive, podState } from './pod-state.ts';
 import type { Situation, State } from './state.ts';
 import { shorten, timestamp } from './text.ts';
 import { workerEntries } from './worker-entries.ts';
@@ -14,31 +15,35 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
   const { metadata, spec, status: before = {} } = job;
   const { made, spread } = situation;
   const workers = observed.pods.filter((pod) => isLive(podState(pod, observed.lostNodes))).length + made.length;
+  // A worker that waits for Kueue has not started anything.
+  const started = (made.length > 0 && spec.queueName === undefined) || observed.pods.some((pod) => isLive(podState(pod, observed.lostNodes)) && !isGated(pod));
   const finished = state === 'Complete' || state === 'Failed';
   const completionTime = state === 'Complete' ? (before.completionTime ?? timestamp(now)) : undefined;
   // Set anew on resume, as in batch/v1, so that a deadline does not count the time in between.
-  const startTime = state === 'Suspended' ? undefined : (before.startTime ?? (workers > 0 ? timestamp(now) : undefined));
+  const startTime = state === 'Suspended' ? undefined : (before.startTime ?? (started ? timestamp(now) : undefined));
   const seconds = secondsBetween(startTime, completionTime);
   const message = messageOf(job, observed, situation, state, seconds);
   const tenant = observed.tenant?.name ?? before.tenant;
+  const original = duplicateOf(job, observed);
   const folder = resultsFolder(spec.output.volume.path);
   return {
     ...(metadata.generation === undefined ? {} : { observedGeneration: metadata.generation }),
     state,
     message: shorten(message, 2048),
     ...queueFields(observed, state),
+    ...(original === undefined ? {} : { duplicateOf: original }),
     ...(tenant === undefined ? {} : { tenant }),
     model: spec.model.image ?? `${spec.model.volume?.claimName}/${spec.model.path}`,
     ...progressFields(job, observed, state, seconds, now),
     replicas: workers,
     selector: `${labels.jobUid}=${metadata.uid}`,
-    readyWorkers: `${atWork(observed)}/${finished ? 0 : wantedWorkers(job, spread)}`,
+    readyWorkers: `${atWork(observed)}/${finished || original !== undefined ? 0 : wantedWorkers(job, spread)}`,
     ...(finished ? {} : { workers: workerEntries(job, observed, made, now) }),
     output: shorten(`${spec.output.volume.claimName}/${folder}results.jsonl`, 2048),
     errors: shorten(`${spec.output.volume.claimName}/${folder}errors.jsonl`, 2048),
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
-    conditions: conditionsOf(job, situation, state, message, now),
+    conditions: conditionsOf(job, observed, situation, state, message, now),
   };
 }
 
@@ -72,6 +77,8 @@ function progressFields(job: StoredBatchJob, observed: Observed, state: State, s
     ...(shards === undefined ? {} : { shards }),
     ...(lastCheckpointTime === undefined ? {} : { lastCheckpointTime }),
   };
+  const shared = resultOfOriginal(observed);
+  if (shared) return shared;
   if (!observed.ledger?.progress.plan) return { ...kept, ...overallRate(state, oldItems, seconds) };
 
   const { progress: current, saved } = observed.ledger;

@@ -1,14 +1,17 @@
-import { isTrue } from '../api/conditions.ts';
 import { defaultNamespace, labels } from '../api/names.ts';
 import type { Tenant } from '../api/tenant.gen.ts';
 import type { Informer } from '../kube/informer.ts';
+import type { Change } from '../kube/store.ts';
 import { controllerOf, keyOf, type KubeObject, type Stored } from '../kube/object.ts';
 import { isNodeReady, type NodeObject } from '../scheduler/observe.ts';
 import type { ClaimObject } from './caches.ts';
+import { concernsOthers } from './duplicate.ts';
+import { keyIndex } from './idempotency-key.ts';
 import type { StoredBatchJob, WorkerPod } from './observe.ts';
 import { attemptOf, hadCrashed, slotOf } from './pod-state.ts';
+import { isOver } from './state.ts';
 
-/** Jobs are indexed by `namespace` and `volumeClaim` ("namespace/claim"), pods by `node`. */
+/** Jobs are indexed by `namespace`, `volumeClaim` ("namespace/claim") and `idempotencyKey` (`keyIndex`), pods by `node`. */
 export interface BatchJobInformers {
   jobs: Informer<StoredBatchJob>;
   pods: Informer<WorkerPod>;
@@ -35,7 +38,7 @@ export interface TriggerDeps {
 /** Which BatchJobs each watch event concerns. Events carry no decision: they only name keys to look at again. */
 export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone, wasRefused }: TriggerDeps): void {
   const { jobs, pods, claims, nodes, tenants, namespaces, quotas } = informers;
-  const unfinished = (job: StoredBatchJob): boolean => !isTrue(job.status?.conditions, 'Complete') && !isTrue(job.status?.conditions, 'Failed');
+  const unfinished = (job: StoredBatchJob): boolean => !isOver(job);
   const enqueueNamespace = (namespace: string, wanted: (job: StoredBatchJob) => boolean = unfinished): void => {
     for (const job of jobs.store.byIndex('namespace', namespace)) if (wanted(job)) enqueue(keyOf(job.metadata));
   };
@@ -43,6 +46,7 @@ export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone
   jobs.onChange((change) => {
     if (change.type === 'delete') forget(change.object.metadata.uid);
     else enqueue(keyOf(change.object.metadata));
+    for (const key of concerned(change)) enqueue(key);
   });
   pods.onChange(({ type, object }) => {
     const owner = controllerOf(object.metadata);
@@ -56,6 +60,15 @@ export function watchForBatchJobs({ informers, enqueue, forget, seen, workerGone
     if (job && (type === 'delete' || phase === 'Succeeded' || phase === 'Failed')) workerGone(owner.uid, slotOf(object), attemptOf(object), hadCrashed(object));
     enqueue(key);
   });
+  /** Keys of other jobs that wait for what a job with an idempotency key does, or whose last duplicate it was. */
+  function concerned(change: Change<StoredBatchJob>): string[] {
+    const [key] = keyIndex(change.object);
+    if (key === undefined || change.type === 'add' || (change.type === 'update' && !concernsOthers(change.old, change.object))) return [];
+    const { uid, namespace } = change.object.metadata;
+    const original = change.object.status?.duplicateOf;
+    if (original) return [`${namespace}/${original.name}`];
+    return jobs.store.byIndex('idempotencyKey', key).filter((job) => job.metadata.uid !== uid && (unfinished(job) || job.spec.ttlSecondsAfterFinished !== undefined)).map(({ metadata }) => keyOf(metadata));
+  }
   claims.onChange(({ object }) => {
     for (const job of jobs.store.byIndex('volumeClaim', keyOf(object.metadata))) if (unfinished(job)) enqueue(keyOf(job.metadata));
   });

@@ -103,7 +103,8 @@ function isRetired(pod: WorkerPod): boolean {
 
 /** Milliseconds until a slot whose pods keep dying young may have its next attempt: 1, 2, 4, 8, 16 s after the last death. */
 function backoffMs(members: readonly WorkerPod[], lostNodes: ReadonlySet<string>, now: number): number {
-  const ended = members.filter((pod) => isTerminal(pod, lostNodes)).sort((a, b) => attemptOf(b) - attemptOf(a));
+  // One that was deleted did not die by itself; a finalizer may still show it.
+  const ended = members.filter((pod) => isTerminal(pod, lostNodes) && pod.metadata.deletionTimestamp === undefined).sort((a, b) => attemptOf(b) - attemptOf(a));
   const old = ended.findIndex((pod) => !(diedAt(pod) - bornAt(pod) < YOUNG_MS));
   const deaths = Math.min(old === -1 ? ended.length : old, KEPT_ENDED);
   const newest = ended[0];

@@ -10,7 +10,7 @@ export interface Dependencies {
 
 const NAMES_SHOWN = 3;
 
-export function dependenciesOf({ jobs, finished }: Pick<Snapshot, 'jobs' | 'finished'>, policy: Policy): Dependencies {
+export function dependenciesOf({ jobs, finished, idle }: Pick<Snapshot, 'jobs' | 'finished' | 'idle'>, policy: Policy): Dependencies {
   const blocked: Map<number, { reason: 'WaitingForDependencies' | 'DependencyFailed' | 'DependencyCycle'; message: string }> = new Map();
   const points = new Map<number, number>();
   if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points };
@@ -36,14 +36,14 @@ export function dependenciesOf({ jobs, finished }: Pick<Snapshot, 'jobs' | 'fini
     const unmet = dependsOn.filter((on) => indexes.has(on) || finished.get(on) === undefined);
     if (failed.length > 0) blocked.set(index, { reason: 'DependencyFailed', message: `${listed(failed)}, which it depends on, failed; fix that and create both again` });
     else if (cyclic.has(index)) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${cycleFrom(index, open, cyclic, jobs)}); create it again with other spec.dependsOn` });
-    else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, indexes)}` });
+    else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, (on) => indexes.has(on) || (idle?.has(on) ?? false))}` });
   });
   return { blocked, points };
 }
 
-function unmetText(unmet: readonly string[], key: string, known: ReadonlyMap<string, number>): string {
+function unmetText(unmet: readonly string[], key: string, isKnown: (key: string) => boolean): string {
   if (unmet.includes(key)) return 'itself';
-  const missing = unmet.filter((on) => !known.has(on));
+  const missing = unmet.filter((on) => !isKnown(on));
   return missing.length === 0 ? `${listed(unmet)} to complete` : `${listed(missing)}, which ${missing.length === 1 ? 'does' : 'do'} not exist`;
 }
 

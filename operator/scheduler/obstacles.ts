@@ -10,8 +10,9 @@ export interface Obstacle {
 }
 
 /** Why a job takes no part in the scheduling, whether it runs or not. */
-export function setAside({ state, tenant }: Job): Obstacle | undefined {
-  if (state.externallyAdmitted) return { reason: 'LeftToKueue', message: 'its workers are admitted by Kueue' };
+export function setAside({ state, tenant, index }: Job, { blocked }: Dependencies): Obstacle | undefined {
+  const dependency = state.workers.length === 0 ? blocked.get(index) : undefined;
+  if (state.externallyAdmitted) return dependency ?? { reason: 'LeftToKueue', message: 'its workers are admitted by Kueue' };
   if (state.suspended) return { reason: 'Suspended', message: 'suspended by spec.suspend' };
   if (!tenant) return { reason: 'UnknownTenant', message: `waiting for tenant "${state.tenant}", which does not exist` };
   return undefined;

@@ -37,7 +37,7 @@ const MAX_TURNS = 8;
 export function schedule(snapshot: Snapshot, now: number, policy: Policy = defaultPolicy): Schedule {
   const board = setUp(snapshot, now, policy);
   const dependencies = dependenciesOf(snapshot, policy);
-  for (const job of board.jobs) job.obstacle = setAside(job);
+  for (const job of board.jobs) job.obstacle = setAside(job, dependencies);
   rank(board, dependencies.points);
   keepRunning(board);
   for (const job of board.ranked) job.obstacle = barFrom(board, job, dependencies);

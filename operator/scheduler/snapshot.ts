@@ -7,6 +7,8 @@ export interface Snapshot {
   nodes: readonly NodeState[];
   /** How the finished jobs ended that a `dependsOn` may name, by key. */
   finished: ReadonlyMap<string, 'Complete' | 'Failed'>;
+  /** Keys of jobs that a `dependsOn` names and that exist, but ask for nothing now: suspended ones, duplicates. */
+  idle?: ReadonlySet<string>;
 }
 
 /** By resource: names that end in "cpu" in thousandths of a core, memory and storage in bytes, anything else in whole units. */

@@ -1,6 +1,7 @@
 import { type Board, isCooling, type Job, NOWHERE, type Seat, type Tenant } from './board.ts';
 import { findNodes, type Shape } from './capacity.ts';
 import { estimateStarts } from './estimate.ts';
+import { firstToKeep } from './keep.ts';
 import { jobRoom, type Lack, quotaLack } from './quota.ts';
 import { amountText, quantity } from './resources.ts';
 import type { Decision, Reason, Schedule, Victim } from './result.ts';
@@ -46,8 +47,9 @@ export function tell(board: Board): Schedule {
 
 const workersOf = ({ obstacle, max, seats }: Job): number => (obstacle?.reason === 'LeftToKueue' ? max : seats.length);
 
-function removed({ state, seats, obstacle }: Job): number[] {
-  if (state.workers.length === 0 || obstacle?.reason === 'LeftToKueue') return [];
+function removed({ state, seats, obstacle, max }: Job): number[] {
+  if (state.workers.length === 0) return [];
+  if (obstacle?.reason === 'LeftToKueue') return firstToKeep(state.workers).slice(max).map(({ index }) => index);
   return state.workers.flatMap(({ endingAt }, index) => (endingAt !== undefined || seats.some(({ worker }) => worker === index) ? [] : [index]));
 }
 

@@ -1,10 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { paths } from '../support/e2e/api.ts';
 import { openBench } from '../support/e2e/bench.ts';
 import { modelImage } from '../support/e2e/global-setup.ts';
-import { apply, completed, conditionOf, failed, fromVolume, getJob, jobManifest, jobTells, lines, outcomeOf, outputExists, podsOf, putInput, stalled } from '../support/e2e/jobs.ts';
-import { makeTenant, openFolder, type TestTenant } from '../support/e2e/tenant.ts';
+import { apply, completed, conditionOf, failed, fromVolume, getJob, isLive, jobManifest, jobTells, lines, outcomeOf, outputExists, podsOf, putInput, stalled } from '../support/e2e/jobs.ts';
+import { slowItems } from '../support/e2e/slow.ts';
+import { makeTenant, openFolder, type TenantObject, type TestTenant } from '../support/e2e/tenant.ts';
 import { until } from '../support/e2e/until.ts';
 
 const bench = openBench();
@@ -92,6 +94,21 @@ describe.concurrent('a job that cannot work fails with a reason and a sentence',
     await kubectl(['delete', 'bj', 'no-gpu', '--namespace', tenant.namespace, '--wait=false']);
   });
 
+  test('the only node that it may go to has a taint that it does not tolerate: it waits and says so', async () => {
+    await apply(bench, jobWith('tainted', { workers: { max: 1, nodeSelector: { 'node-role.kubernetes.io/control-plane': '' } } }));
+    const job = await jobTells(bench, tenant, 'tainted', 'waits', (found) => conditionOf(found, 'Reconciling')?.reason === 'NoMatchingNode');
+    expect(job.status?.message).toMatch(/^no node of \d+ matches its nodeSelector and tolerations; \d+ ahead$/);
+    expect(await podsOf(bench, tenant, 'tainted')).toEqual([]);
+    await kubectl(['delete', 'bj', 'tainted', '--namespace', tenant.namespace, '--wait=false']);
+  });
+
+  test('it has not finished in time', async () => {
+    putInput(tenant, 'in/long.jsonl', lines(slowItems(20_000)));
+    await apply(bench, jobManifest(tenant, 'late', 'slow.onnx', fromVolume('in/long.jsonl'), { activeDeadlineSeconds: 4 }));
+    expect(await failed(bench, tenant, 'late')).toMatchObject({ reason: 'DeadlineExceeded', message: 'the job was not finished 4s after its start (spec.activeDeadlineSeconds)' });
+    expect((await podsOf(bench, tenant, 'late')).filter(isLive)).toEqual([]);
+  });
+
   test('a node has a GPU, but CUDA cannot be used: it gets the GPU and fails loudly', async () => {
     const node = bench.cluster.nodes.find((name) => name.endsWith('-worker')) ?? '';
     const gpus = (op: string, value?: string): Promise<string> =>
@@ -156,6 +173,18 @@ test('a pool larger than the quota works with the workers that fit, and tells wh
   const job = await jobTells(bench, narrow, 'wide', 'works with one worker', ({ status }) => status?.state === 'Running' && status.readyWorkers === '1/3');
   expect(job.status?.message).toMatch(/^1 of 3 worker\(s\) at work; waiting for quota: needs 1 pods, tenant \S+ has 0 of 1 left$/);
   await completed(bench, narrow, 'wide');
+});
+
+test('a BatchJob beyond the quota of jobs is refused by the API server, which says how many there may be; the Tenant tells it too', async () => {
+  const single = await makeTenant(bench, 'single', { quota: { 'count/batchjobs.millrace.dev': '1' } });
+  await apply(bench, jobManifest(single, 'only', 'affine.onnx', { inline: lines([good('a')]) }, { suspend: true }));
+  expect(await refused(['apply', '-f', '-'], jobManifest(single, 'second', 'affine.onnx', { inline: lines([good('a')]) })))
+    .toMatch(/exceeded quota: millrace-quota, requested: count\/batchjobs\.millrace\.dev=1, used: count\/batchjobs\.millrace\.dev=1, limited: count\/batchjobs\.millrace\.dev=1/);
+  await until('the Tenant shows it', 30_000, async () => {
+    const found = await bench.api.get<TenantObject>(paths.tenant(single.name));
+    const use = found?.status?.usage?.['count/batchjobs.millrace.dev'];
+    return use?.used === '1' && use.hard === '1';
+  });
 });
 
 describe('a wrong manifest is refused with a sentence', () => {

@@ -1,6 +1,6 @@
 import type { BatchJobSpec, BatchJobStatus } from '../../operator/api/batchjob.gen.ts';
 import type { Condition } from '../../operator/api/conditions.ts';
-import { API_VERSION, labels, MANAGED_BY, WORKER_CONTAINER } from '../../operator/api/names.ts';
+import { API_VERSION, kueue, labels, MANAGED_BY, WORKER_CONTAINER } from '../../operator/api/names.ts';
 import { parseBatchJob } from '../../operator/api/parse.ts';
 import type {
   ClaimView, ContainerState, ContainerStatus, Grant, InputCopy, Observed, StoredBatchJob, TenantView, WorkerPod, WorkerSettings,
@@ -44,6 +44,12 @@ export class BatchJobBuilder {
 
   named(name: string): this {
     this.#metadata = { ...this.#metadata, name };
+    return this;
+  }
+
+  /** An own UID too, and its place in time among others. */
+  numbered(uid: string, secondsFromNow: number): this {
+    this.#metadata = { ...this.#metadata, uid, creationTimestamp: at(secondsFromNow) };
     return this;
   }
 
@@ -115,6 +121,13 @@ export class WorkerPodBuilder {
   on(node: string, sinceSeconds = -1): this {
     this.#pod.spec = { nodeName: node };
     return this.podCondition({ type: 'PodScheduled', status: 'True', lastTransitionTime: at(sinceSeconds) });
+  }
+
+  /** Held back by Kueue; `noticed`: Kueue has marked it as its own. */
+  gated(noticed = true): this {
+    this.#pod.spec = { ...this.#pod.spec, schedulingGates: [{ name: kueue.gate }] };
+    this.#pod.metadata.labels = { ...this.#pod.metadata.labels, [kueue.queueLabel]: 'team', ...(noticed ? { [kueue.managedLabel]: 'true' } : {}) };
+    return this.podCondition({ type: 'PodScheduled', status: 'False', reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' });
   }
 
   /** Made by the operator, not shown by the cache yet. */

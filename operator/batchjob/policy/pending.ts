@@ -1,6 +1,7 @@
+import { kueue } from '../../api/names.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { WorkerPod } from '../observe.ts';
-import { lastTermination, podState, workerContainer } from '../pod-state.ts';
+import { isGated, isLive, lastTermination, podState, workerContainer } from '../pod-state.ts';
 import type { Trouble } from '../state.ts';
 import type { Failure } from './failure.ts';
 
@@ -19,12 +20,25 @@ export function whyPending(pods: readonly Stored<WorkerPod>[], lostNodes: Readon
   const running = pods.some((pod) => podState(pod, lostNodes) === 'running' && !isCrashing(pod));
   const found = pods
     .map((pod) => whyNotRunning(pod, lostNodes, now))
+    .concat(whyGated(pods, lostNodes))
     .filter((pending) => pending !== undefined)
     .sort((a, b) => RANK.indexOf(a.reason) - RANK.indexOf(b.reason) || b.scheduledMs - a.scheduledMs);
   return found[0] && { ...found[0], stalled: found[0].stalled && !running };
 }
 
-const RANK: Pending['reason'][] = ['ImagePullFailed', 'WorkerCrashing', 'WorkerNotStarted', 'Unschedulable'];
+const RANK: Pending['reason'][] = ['ImagePullFailed', 'WorkerCrashing', 'WorkerNotStarted', 'Unschedulable', 'WaitingForKueue'];
+
+/** What all workers behind Kueue's gate wait for together. */
+function whyGated(pods: readonly Stored<WorkerPod>[], lostNodes: ReadonlySet<string>): Pending | undefined {
+  const live = pods.filter((pod) => isLive(podState(pod, lostNodes)));
+  const gated = live.filter(isGated);
+  const [first] = gated;
+  if (!first) return undefined;
+  const queue = first.metadata.labels?.[kueue.queueLabel] ?? '';
+  const unnoticed = gated.every(({ metadata }) => metadata.uid !== '' && metadata.labels?.[kueue.managedLabel] === undefined);
+  const hint = unnoticed ? `; Kueue has not marked them as its own: is it there, with its pod integration, and does it manage namespace ${first.metadata.namespace}?` : '';
+  return { reason: 'WaitingForKueue', message: `waiting for Kueue: ${live.length - gated.length} of ${live.length} worker(s) admitted by queue ${queue}${hint}`, stalled: false, scheduledMs: 0 };
+}
 
 function whyNotRunning(pod: WorkerPod, lostNodes: ReadonlySet<string>, now: number): Pending | undefined {
   const { name } = pod.metadata;

@@ -49,6 +49,10 @@ describe('a job asks for workers', () => {
     expect(demand?.state).toMatchObject({ ratePerWorker: 30, itemsLeft: 80 });
   });
 
+  test('for which it answers to Kueue, if it names a queue of it', () => {
+    expect(ask(observed(), job().with({ queueName: 'team' }))?.state.externallyAdmitted).toBe(true);
+  });
+
   test('and is in the queue from when it was resumed', () => {
     expect(ask(observed(), job().condition('Suspended', 'False', { lastTransitionTime: at(-5) }))?.state.queuedAt).toBe(NOW - 5_000);
   });

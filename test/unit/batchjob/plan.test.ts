@@ -42,6 +42,36 @@ const types = ({ status }: Reconciled): string[] => (status.conditions ?? []).fi
 const job = aBatchJob().build();
 const pods = [aWorkerPod(0).on('n1').running().build(), aWorkerPod(1).on('n2').running().build()];
 
+describe('a job whose workers Kueue admits', () => {
+  const queued = aBatchJob().with({ queueName: 'team' });
+  const gated = [aWorkerPod(0).gated().build(), aWorkerPod(1).gated().build()];
+
+  test('has started when the first of them is admitted, not before', () => {
+    const first = reconcile(queued.build(), observed());
+    expect(first.create).toHaveLength(2);
+    expect(first.status).not.toHaveProperty('startTime');
+    const waits = reconcile(queued.build(), observed({ pods: gated }));
+    expect(waits).toMatchObject({ create: [], remove: [], events: ['Warning WaitingForKueue'], status: { state: 'Pending', message: 'waiting for Kueue: 0 of 2 worker(s) admitted by queue team', replicas: 2 } });
+    expect(waits.status).not.toHaveProperty('startTime');
+    expect(conditionOf(waits, 'Reconciling')).toMatchObject({ reason: 'WaitingForKueue' });
+    expect(reconcile(queued.build(), observed({ pods: [pods[0] as never, gated[1] as never] })).status).toMatchObject({ startTime: at(0) });
+  });
+
+  test('runs with those that are admitted, and says how many', () => {
+    const ledger = aRunningLedger(1, 9, { workers: [aWorker(0, 0)] });
+    expect(reconcile(queued.build(), observed({ pods: [pods[0] as never, gated[1] as never], ledger })).status)
+      .toMatchObject({ state: 'Running', message: '1 of 2 worker(s) at work; waiting for Kueue: 1 of 2 worker(s) admitted by queue team' });
+  });
+
+  test('takes those back that wait while its tenant is cordoned, and those left when it is done or suspended', () => {
+    const both = ['Pod/digits-w0-0', 'Pod/digits-w1-0'];
+    expect(reconcile(queued.build(), observed({ pods: gated, tenant: aTenantView({ cordoned: true }) })).remove).toEqual(both);
+    expect(reconcile(queued.build(), observed({ pods: gated, tenant: aTenantView({ ready: false }) })).remove).toEqual([]);
+    expect(reconcile(aBatchJob().with({ queueName: 'team' }).suspended().build(), observed({ pods: gated })).remove).toEqual(both);
+    expect(reconcile(queued.build(), observed({ pods: gated, ledger: aRunningLedger(9, 9, { phase: 'Finished' }) })).remove).toEqual(both);
+  });
+});
+
 describe('a new job', () => {
   test('gets its workers, is Pending, and its start is noted', () => {
     const first = reconcile(job, observed());

@@ -49,6 +49,13 @@ describe('a worker pod', () => {
     expect(JSON.stringify(spec.volumes)).toContain('"audience":"millrace.dev/sync"');
   });
 
+  test('waits in the queue that the job names, behind the gate that only Kueue takes away', () => {
+    const queued = make(aBatchJob().with({ queueName: 'team' }));
+    expect(queued.metadata.labels).toMatchObject({ 'kueue.x-k8s.io/queue-name': 'team' });
+    expect(queued.spec).toMatchObject({ schedulingGates: [{ name: 'kueue.x-k8s.io/admission' }] });
+    expect(JSON.stringify(make())).not.toContain('kueue');
+  });
+
   test('leaves an unreachable node after 30 s and keeps the tolerations of the job', () => {
     const { tolerations } = make(aBatchJob().with({ workers: { tolerations: [{ key: 'gpu', operator: 'Exists' }] } })).spec;
     expect(tolerations.map(({ key, tolerationSeconds }) => [key, tolerationSeconds])).toEqual([
@@ -186,7 +193,7 @@ test.each([
   ['running', aWorkerPod(0).running()],
   ['running', aWorkerPod(0).running().waiting('CrashLoopBackOff')],
   ['ending', aWorkerPod(0).on('n1').running().beingDeleted()],
-  ['ending', aWorkerPod(0).beingDeleted()],
+  ['lost', aWorkerPod(0).gated().beingDeleted()],
   ['lost', aWorkerPod(0).on('gone').running().beingDeleted()],
   ['succeeded', aWorkerPod(0).phase('Succeeded').beingDeleted()],
   ['failed', aWorkerPod(0).on('gone').phase('Failed')],

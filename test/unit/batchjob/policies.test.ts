@@ -56,6 +56,23 @@ describe('a pod that does not run', () => {
       .toMatchObject({ reason: 'Unschedulable', message: 'worker digits-w0-0: 0/3 nodes are available: 3 Insufficient cpu.', stalled: false });
   });
 
+  test('waits for Kueue, which admits workers one by one', () => {
+    const admitted = aWorkerPod(0).on('n1').running();
+    expect(why(admitted, aWorkerPod(1).gated(), aWorkerPod(2).gated(false), aWorkerPod(3).on('n1').phase('Succeeded').ended(0), aWorkerPod(4).gated().beingDeleted()))
+      .toMatchObject({ reason: 'WaitingForKueue', message: 'waiting for Kueue: 1 of 3 worker(s) admitted by queue team', stalled: false });
+  });
+
+  test('waits for a Kueue that takes no notice of it, and says so', () => {
+    expect(why(aWorkerPod(0).gated(false), aWorkerPod(1).gated(false))?.message)
+      .toBe('waiting for Kueue: 0 of 2 worker(s) admitted by queue team; Kueue has not marked them as its own: is it there, with its pod integration, and does it manage namespace acme?');
+    expect(why(aWorkerPod(0).gated(false).unseen())?.message).toBe('waiting for Kueue: 0 of 1 worker(s) admitted by queue team');
+  });
+
+  test('tells other trouble before Kueue', () => {
+    expect(why(aWorkerPod(0).gated(), aWorkerPod(1).on('n1').waiting('ErrImagePull'))?.reason).toBe('ImagePullFailed');
+    expect(why(aWorkerPod(0).gated(), aWorkerPod(1).podCondition({ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '' }))?.reason).toBe('Unschedulable');
+  });
+
   test.each(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull'])('tells that its image cannot be pulled (%s)', (reason) => {
     expect(why(aWorkerPod(0).on('n1').waiting(reason, 'Back-off pulling image "x"'))).toMatchObject({ reason: 'ImagePullFailed', message: 'worker digits-w0-0: Back-off pulling image "x"', stalled: true });
   });

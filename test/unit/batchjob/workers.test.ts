@@ -43,6 +43,21 @@ describe('filling slots', () => {
   });
 });
 
+describe('a pod that only a finalizer still shows', () => {
+  test('frees its slot when it was evicted, without back-off, however young it died', () => {
+    const evicted = aWorkerPod(1).born(-20).on('n1').phase('Failed').ended(143).beingDeleted().build();
+    expect(plan([running(0), evicted, running(2)])).toEqual({ create: ['w1-1'], remove: [], retryAfterMs: undefined });
+  });
+
+  test('frees its slot when it never had a node', () => {
+    expect(plan([running(0), aWorkerPod(1).gated().beingDeleted().build(), running(2)])).toEqual({ create: ['w1-1'], remove: [], retryAfterMs: undefined });
+  });
+
+  test('is left alone when it is done', () => {
+    expect(plan([running(0), running(1), aWorkerPod(2).on('n1').phase('Succeeded').ended(0).beingDeleted().build()], { wanted: 2 })).toEqual({ create: [], remove: [], retryAfterMs: undefined });
+  });
+});
+
 describe('a worker that is dismissed', () => {
   const dismissed = (secondsAgo: number) => new Map([['digits-w1-0', NOW - secondsAgo * 1000]]);
 
@@ -66,7 +81,7 @@ describe('replacing', () => {
   });
 
   test('a pod that is still ending keeps its slot', () => {
-    expect(plan([running(0), aWorkerPod(1).running().beingDeleted().build(), running(2)]).create).toEqual([]);
+    expect(plan([running(0), aWorkerPod(1).on('n1').running().beingDeleted().build(), running(2)]).create).toEqual([]);
   });
 
   test('a pod being deleted on a lost node frees its slot', () => {

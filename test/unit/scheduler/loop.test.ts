@@ -98,6 +98,17 @@ describe('the scheduler’s loop', () => {
     expect(granted('a')).toBe(1);
   });
 
+  test('counts the workers that Kueue admitted as what others request of a node, and leaves them alone', async () => {
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'k-w0-0', namespace: 'acme', uid: 'p', resourceVersion: '1', ownerReferences: [{ apiVersion: 'millrace.dev/v1alpha1', kind: 'BatchJob', name: 'k', uid: 'k', controller: true }] } };
+    sources.pods.put({ ...pod, spec: { nodeName: 'n1', containers: [{ resources: { requests: { cpu: '3' } } }] }, status: { phase: 'Running' } } as Stored);
+    open();
+    scheduling.ask('k', demand('k', 2, [{ name: 'k-w0-0', node: 'n1' }], { externallyAdmitted: true }));
+    scheduling.ask('a', demand('a', 4, [], { priority: 900 }));
+    await passes(50);
+    expect([granted('k'), granted('a')]).toEqual([2, 1]);
+    expect(left).toEqual([]);
+  });
+
   test('is not woken by what changes nothing: rates, heartbeats of nodes, the same demand again', async () => {
     open();
     scheduling.ask('a', demand('a', 3));
@@ -159,6 +170,17 @@ describe('the scheduler’s loop', () => {
     scheduling.ask('a', demand('a', 1));
     await passes(30_100);
     expect(granted('a')).toBe(1);
+  });
+
+  test('knows of jobs that ask for nothing, such as suspended ones and duplicates, that they exist', async () => {
+    sources.jobs.put({ apiVersion: 'millrace.dev/v1alpha1', kind: 'BatchJob', metadata: { name: 'first', namespace: 'acme', uid: 'first', resourceVersion: '1' } });
+    open();
+    scheduling.ask('first', undefined);
+    scheduling.ask('second', demand('second', 1, [], { dependsOn: ['acme/first', 'acme/none'] }));
+    scheduling.ask('third', demand('third', 1, [], { dependsOn: ['acme/first'] }));
+    await passes(50);
+    expect(scheduling.grantOf('second')?.message).toBe('waiting for none, which does not exist');
+    expect(scheduling.grantOf('third')?.message).toBe('waiting for first to complete');
   });
 
   test('knows how jobs ended that others depend on', async () => {
