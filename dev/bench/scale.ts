@@ -1,9 +1,9 @@
 /**
- * The operator among many: 10,000 BatchJobs of 200 tenants and 1,000 nodes on the real API server. kwok plays the kubelets of
- * the nodes; one real pod plays the syncs of the workers, with their own tokens over the real Service. Measures a cold start,
- * rest, a stream of new jobs, the flow of progress and preemptions, and takes everything away again, also on Ctrl-C.
+ * The operator among many: 10,000 BatchJobs of 200 tenants and 1,000 nodes, on a real control plane that is made for it. kwok
+ * plays the kubelets; a process plays the syncs of the workers, each with its own token. Measures a cold start, rest, a stream
+ * of new jobs, the flow of progress, and preemptions. Nothing is left behind, also on Ctrl-C.
  *
- *   npm run bench -- scale [--jobs 10000] [--nodes 1000] [--tenants 200] [--rate 20] [--seconds 60] [--workers 200]
+ *   npm run bench -- scale [--jobs 10000] [--nodes 1000] [--tenants 200] [--rate 20] [--seconds 60] [--workers 200] [--profile FOLDER]
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -18,20 +18,18 @@ import { kubeConfigCredentials } from '../../operator/kube/credentials.ts';
 import { Informer } from '../../operator/kube/informer.ts';
 import { kinds } from '../../operator/kube/kinds.ts';
 import type { Stored } from '../../operator/kube/object.ts';
-import { ensureCluster, ensureImages } from '../cluster/index.ts';
-import { takeLock } from '../cluster/lock.ts';
-import { installChart } from '../install.ts';
 import { step } from '../step.ts';
+import { ControlPlane } from './scale/control-plane.ts';
 import { percentile, quantile, type Scrape } from './scale/metrics.ts';
-import { startKwok } from './scale/nodes.ts';
-import { busyTenants, LABEL, roomyTenants, tenantName } from './scale/objects.ts';
-import { Operator, UsageLog } from './scale/operator.ts';
+import { busyTenants, roomyTenants, tenantName } from './scale/objects.ts';
+import { Operator } from './scale/operator.ts';
 import { Report } from './scale/report.ts';
 import { Workers } from './scale/workers.ts';
-import { cleanUp, createJob, each, jobsOf, makeNodes, makeTenants, waitFor } from './scale/world.ts';
+import { createJob, each, jobsOf, makeNodes, makeTenants, waitFor } from './scale/world.ts';
 
 const defaults = { jobs: '10000', nodes: '1000', tenants: '200', rate: '20', seconds: '60', workers: '200' };
-const { values } = parseArgs({ options: Object.fromEntries(Object.entries(defaults).map(([name, value]) => [name, { type: 'string' as const, default: value }])) });
+const options = Object.fromEntries(Object.entries(defaults).map(([name, value]) => [name, { type: 'string' as const, default: value }]));
+const values: Record<string, string | undefined> = parseArgs({ options: { ...options, profile: { type: 'string' } } }).values;
 const size = Object.fromEntries(Object.keys(defaults).map((name) => {
   const value = Number(values[name]);
   if (!Number.isInteger(value) || value < 1) throw new RangeError(`--${name}: got "${values[name]}", expected a whole number of at least 1`);
@@ -39,7 +37,6 @@ const size = Object.fromEntries(Object.keys(defaults).map((name) => {
 })) as Record<keyof typeof defaults, number>;
 if (size.tenants < 10) throw new RangeError(`--tenants: got "${size.tenants}", expected at least 10, of which one has room`);
 
-// What was made must be taken away again: Ctrl-C ends the measuring, a second one the program.
 const stop = new AbortController();
 const { signal } = stop;
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -47,30 +44,23 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.on(name, () => (signal.aborted ? process.exit(130) : stop.abort(new Error('stopped'))));
 }
 
-const cluster = await ensureCluster();
-await takeLock(`use-${cluster.name}`);
-const images = await ensureImages(cluster);
-await installChart(cluster, images);
-
+const plane = await ControlPlane.start(signal);
+await plane.installChart();
 const kubeConfig = new KubeConfig();
-kubeConfig.loadFromFile(cluster.kubeconfig);
+kubeConfig.loadFromFile(plane.kubeconfig);
 const [registry, log] = [createRegistry({ process: false }), createLog('bench', 'error')];
 const client = new KubeClient({ credentials: kubeConfigCredentials(() => kubeConfig, clock), clock, registry, userAgent: 'millrace-bench', timeoutMs: 60_000 });
-const operator = new Operator(cluster);
+const operator = await Operator.start(plane, values['profile']);
 const report = new Report();
 const watching = new AbortController();
-const kwok = await startKwok(cluster);
 let workers: Workers | undefined;
-let usage: UsageLog | undefined;
-await cleanUp(cluster, size.tenants);
 try {
-  await makeNodes(cluster, size.nodes, signal);
-  await makeTenants(cluster, size.tenants, signal);
+  await makeNodes(plane, size.nodes, signal);
+  await makeTenants(plane, size.tenants, signal);
 
-  const labelSelector = Object.entries(LABEL).map((label) => label.join('=')).join();
-  const jobs = new Informer<StoredBatchJob>({ client, kind: kinds.BatchJob, clock, log, registry, selection: { labelSelector } });
+  const jobs = new Informer<StoredBatchJob>({ client, kind: kinds.BatchJob, clock, log, registry });
   const pods = new Informer<WorkerPod>({ client, kind: kinds.Pod, clock, log, registry, selection: { labelSelector: labels.jobUid } });
-  const tenants = new Informer({ client, kind: kinds.Tenant, clock, log, registry, selection: { labelSelector } });
+  const tenants = new Informer({ client, kind: kinds.Tenant, clock, log, registry });
   for (const informer of [jobs, pods, tenants]) void informer.run(watching.signal);
   await Promise.all([jobs.synced, pods.synced, tenants.synced]);
   /** Every change of a job or tenant, by whomever. */
@@ -82,7 +72,6 @@ try {
     if (type === 'add' && !firstPods.has(uid)) firstPods.set(uid, performance.now());
   });
 
-  usage = new UsageLog(operator);
   const writes = (after: Scrape, before: Scrape): Map<string, number> => {
     const counts = after.since(before, 'rest_client_requests_total', 'method');
     // Only the Lease is ever PUT.
@@ -94,7 +83,7 @@ try {
       for (let [before, calm] = [await operator.leader(signal), 0]; calm < 3; ) {
         await sleep(5_000, undefined, { signal });
         const after = await operator.leader(signal);
-        calm = after.pod === before.pod && total(writes(after.scrape, before.scrape)) === 0 ? calm + 1 : 0;
+        calm = after.replica === before.replica && total(writes(after.scrape, before.scrape)) === 0 ? calm + 1 : 0;
         before = after;
       }
     });
@@ -105,18 +94,20 @@ try {
   await step('wait until each has been looked at', () => waitFor('every job has a status', signal, async () => jobs.store.list().every(({ status }) => status?.state !== undefined)));
   console.log(`  ${spread()}; ${pods.store.size} worker pods`);
 
-  await step('cold start: kill all operator pods', async () => {
+  await step('cold start: kill both replicas and start them anew', async () => {
     const killed = performance.now();
-    await operator.kill();
+    await operator.restart();
+    operator.resetUsage();
     await waitFor('a new leader knows all jobs', signal, async () => {
       const { scrape } = await operator.leader(signal);
       return scrape.sum('millrace_jobs_unheard') === 0 && scrape.sum('millrace_informer_objects', { kind: 'BatchJob' }) >= size.jobs && scrape.sum('millrace_scheduling_duration_seconds_count') > 0;
     });
-    report.add('all jobs known after a cold start', (performance.now() - killed) / 1_000, 60, 's');
+    report.add('all jobs known after a cold start', (performance.now() - killed) / 1_000, 60, 's', 'the Lease of the killed leader has to run out first');
   });
+  report.usage('in the cold start', (await operator.leader(signal)).replica, operator.usage());
   await quiet('wait until nothing is written any more');
 
-  usage.reset();
+  operator.resetUsage();
   await step(`rest for ${size.seconds} s`, async () => {
     changes = [];
     const before = await operator.leader(signal);
@@ -126,9 +117,9 @@ try {
     report.add(`writes in ${size.seconds} s of rest, the Lease aside`, total(counts), 0, '', [...counts].map(([method, count]) => `${count} ${method}`).join(', '));
     report.add(`changes of jobs and tenants seen in that time`, changes.length, 0, '');
   });
-  report.usage('at rest', usage.read(), false);
+  report.usage('at rest', (await operator.leader(signal)).replica, operator.usage());
 
-  usage.reset();
+  operator.resetUsage();
   await step(`${size.rate} new jobs a second for ${size.seconds} s`, async () => {
     const before = await operator.leader(signal);
     const sent = new Map<string, number>();
@@ -152,21 +143,21 @@ try {
     const grown = (name: string): number => after.scrape.sum(name) - before.scrape.sum(name);
     report.add('a round of the scheduler, mean', (grown('millrace_scheduling_duration_seconds_sum') * 1_000) / grown('millrace_scheduling_duration_seconds_count'), undefined, 'ms');
   });
-  report.usage(`at ${size.rate} new jobs a second`, usage.read(), true);
+  report.usage(`at ${size.rate} new jobs a second`, (await operator.leader(signal)).replica, operator.usage());
   await quiet('wait until nothing is written any more');
 
   const isRunning = (pod: Stored<WorkerPod>): boolean => pod.status?.phase === 'Running' && pod.metadata.deletionTimestamp === undefined;
   const played = pods.store.list().filter((pod) => isRunning(pod) && busyTenants(size.tenants).some((n) => tenantName(n) === pod.metadata.namespace)).slice(0, size.workers);
   const [like] = played;
   if (!like) throw new Error('no worker pod runs');
-  workers = await Workers.start(cluster, client, images.worker, tenantName(roomyTenants(size.tenants)[0] ?? 0), like as Parameters<typeof Workers.start>[4]);
+  workers = await Workers.start(client, plane.folder, operator.address, like as Parameters<typeof Workers.start>[3]);
   const speaking = workers;
   await step(`let ${played.length} workers begin`, async () => {
     await speaking.play(played);
     await waitFor(`all workers speak (${speaking.lastFailure})`, signal, async () => speaking.count('begun') === played.length);
     await sleep(10_000, undefined, { signal });
   });
-  usage.reset();
+  operator.resetUsage();
   await step(`progress of ${played.length} workers for ${size.seconds} s`, async () => {
     const items = (): number => jobs.store.list().reduce((sum, { status }) => sum + (status?.items?.succeeded ?? 0), 0);
     const [before, itemsBefore] = [await operator.leader(signal), items()];
@@ -180,7 +171,7 @@ try {
     report.add('… in the busiest second seen', window(seen.map(({ at }) => at)), undefined, '', 'as events arrive, phase changes included');
     report.add('… of one job in its busiest second', Math.max(0, ...[...Map.groupBy(seen, ({ uid }) => uid).values()].map((of) => window(of.map(({ at }) => at)))), undefined, '');
   });
-  report.usage('while progress flows', usage.read(), true);
+  report.usage('while progress flows', (await operator.leader(signal)).replica, operator.usage());
 
   await step('preempt', async () => {
     const before = await operator.leader(signal);
@@ -199,16 +190,15 @@ try {
     report.add('preemption decided → answered on the open sync, p99', quantile(buckets, 0.99) * 1_000, 50, 'ms');
   });
 } catch (cause) {
-  if (!signal.aborted) throw cause;
-  process.exitCode = 130;
+  // At once: taking things away takes minutes.
+  if (!signal.aborted) console.error(cause instanceof Error ? cause.message : cause);
+  process.exitCode = signal.aborted ? 130 : 1;
 } finally {
   console.log(`\n${size.jobs} jobs, ${size.tenants} tenants, ${size.nodes} nodes\n${report.text()}`);
   workers?.close();
   watching.abort();
-  await usage?.close();
-  await cleanUp(cluster, size.tenants).catch((cause: unknown) => console.error(`not everything could be taken away: ${cause instanceof Error ? cause.message : String(cause)}; run the bench again`));
-  kwok.stop();
-  operator.close();
+  await operator.close();
   await client.close();
+  await plane.close();
 }
 console.log(report.missed() === 0 ? 'every target was met' : `${report.missed()} target(s) missed`);

@@ -1,9 +1,3 @@
-import { sharedMount } from '../../cluster/index.ts';
-
-/** On everything that the bench makes. */
-export const LABEL = { 'millrace.dev/bench': 'scale' };
-export const SELECTOR = 'millrace.dev/bench=scale';
-
 const NODE_TAINT = 'kwok.x-k8s.io/node';
 /** Every tenth tenant is empty at first: its jobs start at once. */
 const isRoomy = (tenant: number): boolean => tenant % 10 === 9;
@@ -23,8 +17,7 @@ export function node(n: number): object {
     metadata: {
       name,
       annotations: { 'kwok.x-k8s.io/node': 'fake' },
-      // Without kubernetes.io/os no DaemonSet of the cluster picks it.
-      labels: { ...LABEL, type: 'kwok', pool: n % 50 === 0 ? 'rare' : 'common', 'kubernetes.io/hostname': name },
+      labels: { type: 'kwok', pool: n % 50 === 0 ? 'rare' : 'common', 'kubernetes.io/hostname': name },
     },
     spec: { taints: [{ key: NODE_TAINT, value: 'fake', effect: 'NoSchedule' }] },
     status: { allocatable: size, capacity: size },
@@ -35,7 +28,7 @@ export function tenant(n: number): object {
   return {
     apiVersion: 'millrace.dev/v1alpha1',
     kind: 'Tenant',
-    metadata: { name: tenantName(n), labels: LABEL },
+    metadata: { name: tenantName(n) },
     spec: {
       namespace: tenantName(n),
       quota: { 'requests.nvidia.com/gpu': isRoomy(n) ? '200' : '4', pods: isRoomy(n) ? '210' : '20', 'count/batchjobs.millrace.dev': '5000' },
@@ -54,16 +47,16 @@ export function volume(n: number): object[] {
     {
       apiVersion: 'v1',
       kind: 'PersistentVolume',
-      metadata: { name: namespace, labels: LABEL },
+      metadata: { name: namespace },
       spec: {
         capacity: { storage: '1Gi' }, accessModes: ['ReadWriteMany'], storageClassName: 'millrace-bench', persistentVolumeReclaimPolicy: 'Retain',
-        claimRef: { namespace, name: 'data' }, hostPath: { path: `${sharedMount}/bench-scale` },
+        claimRef: { namespace, name: 'data' }, hostPath: { path: '/nowhere' },
       },
     },
     {
       apiVersion: 'v1',
       kind: 'PersistentVolumeClaim',
-      metadata: { name: 'data', namespace, labels: LABEL },
+      metadata: { name: 'data', namespace },
       spec: { accessModes: ['ReadWriteMany'], storageClassName: 'millrace-bench', volumeName: namespace, resources: { requests: { storage: '1Gi' } } },
     },
   ];
@@ -72,7 +65,7 @@ export function volume(n: number): object[] {
 export interface Job {
   apiVersion: string;
   kind: string;
-  metadata: { name: string; namespace: string; labels: Record<string, string> };
+  metadata: { name: string; namespace: string };
   spec: object;
 }
 
@@ -83,7 +76,7 @@ export function job(tenantNumber: number, prefix: string, n: number, workers: { 
   return {
     apiVersion: 'millrace.dev/v1alpha1',
     kind: 'BatchJob',
-    metadata: { name, namespace: tenantName(tenantNumber), labels: LABEL },
+    metadata: { name, namespace: tenantName(tenantNumber) },
     spec: {
       model: { image: 'millrace.local/models/none:v1', path: 'model.onnx' },
       input: { volume: { claimName: 'data', path: 'in.jsonl' } },

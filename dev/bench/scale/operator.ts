@@ -1,148 +1,135 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Cluster, kubectl } from '../../cluster/index.ts';
-import { releaseNamespace } from '../../install.ts';
+import { cacheDir, repoDir } from '../../cluster/cache.ts';
+import { type ControlPlane, freePorts, NAMESPACE, ownAddress } from './control-plane.ts';
 import { Scrape } from './metrics.ts';
 
+interface Replica {
+  name: string;
+  child: ChildProcess;
+  metricsPort: number;
+}
+
 export interface Usage {
+  replica: string;
+  /** Most resident memory seen. */
   rssMiB: number;
-  cpuSeconds: number;
+  /** On average. */
+  cores: number;
 }
 
-interface Summary {
-  pods: { podRef: { name: string; namespace: string }; containers?: { memory?: { rssBytes?: number }; cpu?: { usageCoreNanoSeconds?: number } }[] }[];
-}
+/** Memory as the chart limits it in a pod: Node.js sizes its heap by it. */
+const CONTAINER_MIB = 512;
 
-const OPERATOR = 'app.kubernetes.io/component=operator';
-
-/** The operator's pods, looked at from outside: metrics through a forwarded port of each, memory and CPU as the kubelets count them. */
+/** Two replicas of the operator, as in the chart: the same program, configuration and rights, as processes. */
 export class Operator {
-  readonly #cluster: Cluster;
-  readonly #forwards = new Map<string, { child: ChildProcess; port: Promise<number> }>();
+  readonly syncPort: number;
+  readonly address = ownAddress();
+  readonly #plane: ControlPlane;
+  readonly #kubeconfig: string;
+  readonly #profile: string | undefined;
+  #replicas: Replica[] = [];
+  #started = 0;
+  #usage = new Map<string, { rss: number; cpu: number; at: number; cpuNow: number; atNow: number }>();
+  readonly #sampling: NodeJS.Timeout;
 
-  constructor(cluster: Cluster) {
-    this.#cluster = cluster;
+  private constructor(plane: ControlPlane, kubeconfig: string, syncPort: number, profile: string | undefined) {
+    this.#plane = plane;
+    this.#kubeconfig = kubeconfig;
+    this.syncPort = syncPort;
+    this.#profile = profile;
+    process.once('exit', () => this.#kill());
+    this.#sampling = setInterval(() => this.#sample(), 1_000);
   }
 
-  async pods(): Promise<string[]> {
-    const text = await kubectl(this.#cluster, ['get', 'pods', '--namespace', releaseNamespace, '--selector', OPERATOR, '--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.deletionTimestamp}{"\\n"}{end}']);
-    return text.split('\n').map((line) => line.split(' ')).filter(([name, deleted]) => name !== '' && !deleted).map(([name]) => name ?? '');
+  /** @param profile a folder for CPU profiles of the replicas that end in order */
+  static async start(plane: ControlPlane, profile?: string): Promise<Operator> {
+    const token = (await plane.ask(['create', 'token', 'millrace', '--namespace', NAMESPACE, '--duration=24h'])).trim();
+    const [syncPort = 0] = await freePorts(1);
+    const operator = new Operator(plane, plane.writeKubeconfig('operator.kubeconfig', token), syncPort, profile);
+    await operator.#startBoth();
+    return operator;
   }
 
-  /** Undefined while the pod does not answer. */
-  async scrape(pod: string): Promise<Scrape | undefined> {
-    try {
-      const answer = await fetch(`http://127.0.0.1:${await this.#port(pod)}/metrics`, { signal: AbortSignal.timeout(10_000) });
-      return Scrape.parse(await answer.text());
-    } catch {
-      this.#drop(pod);
-      return undefined;
-    }
+  /** Both at once, as in a power cut, and new ones in their place. */
+  async restart(): Promise<void> {
+    this.#kill();
+    await this.#startBoth();
   }
 
-  /** The pod that leads, and what it says; waits until there is one. */
-  async leader(signal: AbortSignal): Promise<{ pod: string; scrape: Scrape }> {
+  /** The replica that leads, and what it says; waits until there is one. */
+  async leader(signal: AbortSignal): Promise<{ replica: string; scrape: Scrape }> {
     for (;;) {
       signal.throwIfAborted();
-      for (const pod of await this.pods()) {
-        const scrape = await this.scrape(pod);
-        if (scrape && scrape.sum('leader_election_master_status') === 1) return { pod, scrape };
+      for (const { name, child, metricsPort } of this.#replicas) {
+        if (child.exitCode !== null) throw new Error(`${name} ended with exit code ${child.exitCode}; read ${logOf(name)}`);
+        const scrape = await fetch(`http://127.0.0.1:${metricsPort}/metrics`, { signal: AbortSignal.timeout(20_000) }).then(async (answer) => Scrape.parse(await answer.text()), () => undefined);
+        if (scrape?.sum('leader_election_master_status') === 1) return { replica: name, scrape };
       }
-      await sleep(250, undefined, { signal });
+      await sleep(200, undefined, { signal });
     }
   }
 
-  async usage(): Promise<Map<string, Usage>> {
-    const summaries = await Promise.all(this.#cluster.nodes.map(async (node) => JSON.parse(await kubectl(this.#cluster, ['get', '--raw', `/api/v1/nodes/${node}/proxy/stats/summary`])) as Summary));
-    return new Map(summaries.flatMap(({ pods }) => pods)
-      .filter(({ podRef }) => podRef.namespace === releaseNamespace)
-      .map(({ podRef, containers = [] }) => [podRef.name, { rssMiB: (containers[0]?.memory?.rssBytes ?? 0) / 2 ** 20, cpuSeconds: (containers[0]?.cpu?.usageCoreNanoSeconds ?? 0) / 1e9 }]));
+  /** Begins to count memory and CPU anew. */
+  resetUsage(): void {
+    this.#usage = new Map();
+    this.#sample();
   }
 
-  /** All pods at once, as after a power cut of the whole cluster but for its API server. */
-  async kill(): Promise<void> {
-    await kubectl(this.#cluster, ['delete', 'pods', '--namespace', releaseNamespace, '--selector', OPERATOR, '--grace-period=0', '--force', '--wait=false']);
-  }
-
-  close(): void {
-    for (const pod of this.#forwards.keys()) this.#drop(pod);
-  }
-
-  #port(pod: string): Promise<number> {
-    const known = this.#forwards.get(pod);
-    if (known) return known.port;
-    const child = spawn(this.#cluster.kubectl, ['--kubeconfig', this.#cluster.kubeconfig, 'port-forward', '--namespace', releaseNamespace, `pod/${pod}`, ':8080'], { stdio: ['ignore', 'pipe', 'ignore'] });
-    const port = new Promise<number>((resolve, reject) => {
-      let text = '';
-      child.stdout.setEncoding('utf8').on('data', (part: string) => {
-        text += part;
-        const found = /127\.0\.0\.1:(\d+)/.exec(text)?.[1];
-        if (found !== undefined) resolve(Number(found));
-      });
-      child.once('error', reject);
-      child.once('exit', () => reject(new Error(`the port of ${pod} could not be forwarded`)));
-    });
-    port.catch(() => undefined);
-    this.#forwards.set(pod, { child, port });
-    return port;
-  }
-
-  #drop(pod: string): void {
-    this.#forwards.get(pod)?.child.kill('SIGTERM');
-    this.#forwards.delete(pod);
-  }
-}
-
-/** Looks at memory and CPU every few seconds until stopped. */
-export class UsageLog {
-  readonly #operator: Operator;
-  readonly #stop = new AbortController();
-  readonly #running: Promise<void>;
-  #peaks = new Map<string, number>();
-  #first = new Map<string, { cpuSeconds: number; at: number }>();
-  #last = new Map<string, { cpuSeconds: number; at: number }>();
-  #busiest = new Map<string, number>();
-
-  constructor(operator: Operator) {
-    this.#operator = operator;
-    this.#running = this.#run();
-  }
-
-  /** Begins to count anew. */
-  reset(): void {
-    this.#peaks = new Map();
-    this.#first = new Map();
-    this.#last = new Map();
-    this.#busiest = new Map();
-  }
-
-  /** By pod: the most resident memory seen, cores on average and over the busiest interval. */
-  read(): { pod: string; rssMiB: number; cores: number; busiest: number }[] {
-    return [...this.#peaks].map(([pod, rssMiB]) => {
-      const [first, last] = [this.#first.get(pod), this.#last.get(pod)];
-      const seconds = ((last?.at ?? 0) - (first?.at ?? 0)) / 1_000;
-      return { pod, rssMiB, cores: seconds > 0 ? ((last?.cpuSeconds ?? 0) - (first?.cpuSeconds ?? 0)) / seconds : Number.NaN, busiest: this.#busiest.get(pod) ?? Number.NaN };
-    });
+  usage(): Usage[] {
+    this.#sample();
+    return [...this.#usage].map(([replica, { rss, cpu, at, cpuNow, atNow }]) => ({ replica, rssMiB: rss / 2 ** 20, cores: (cpuNow - cpu) / ((atNow - at) / 1_000) }));
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
-    await this.#running;
+    clearInterval(this.#sampling);
+    // In order, so that profiles are written.
+    if (this.#profile !== undefined) {
+      const gone = this.#replicas.map(({ child }) => new Promise((resolve) => child.once('exit', resolve)));
+      for (const { child } of this.#replicas) child.kill('SIGTERM');
+      await Promise.race([Promise.all(gone), sleep(40_000)]);
+    }
+    this.#kill();
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
-      const usage = await this.#operator.usage().catch(() => new Map<string, Usage>());
-      const at = performance.now();
-      for (const [pod, { rssMiB, cpuSeconds }] of usage) {
-        this.#peaks.set(pod, Math.max(rssMiB, this.#peaks.get(pod) ?? 0));
-        const before = this.#last.get(pod);
-        // Kubelets count anew every ten seconds or so.
-        if (before && cpuSeconds > before.cpuSeconds) this.#busiest.set(pod, Math.max(this.#busiest.get(pod) ?? 0, (cpuSeconds - before.cpuSeconds) / ((at - before.at) / 1_000)));
-        if (!before || cpuSeconds > before.cpuSeconds) this.#last.set(pod, { cpuSeconds, at });
-        if (!this.#first.has(pod)) this.#first.set(pod, { cpuSeconds, at });
+  #kill(): void {
+    for (const { child } of this.#replicas) child.kill('SIGKILL');
+    this.#replicas = [];
+  }
+
+  async #startBoth(): Promise<void> {
+    for (const which of ['a', 'b']) {
+      const [healthPort = 0, metricsPort = 0] = await freePorts(2);
+      const name = `operator-${which}-${this.#started}`;
+      const config = join(this.#plane.folder, `${name}.yaml`);
+      writeFileSync(config, JSON.stringify({ workerImage: 'millrace.local/inference-pod:bench', healthPort, metricsPort, syncPort: this.syncPort }));
+      const log = openSync(logOf(name), 'w');
+      const profile = this.#profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${this.#profile}`];
+      const child = spawn(process.execPath, [`--max-old-space-size=${CONTAINER_MIB / 2}`, ...profile, join(repoDir, 'operator/main.ts'), '--config', config], {
+        env: { ...process.env, KUBECONFIG: this.#kubeconfig, POD_NAMESPACE: NAMESPACE, POD_NAME: name, POD_IP: this.address },
+        stdio: ['ignore', log, log],
+      });
+      closeSync(log);
+      this.#replicas.push({ name, child, metricsPort });
+    }
+    this.#started += 1;
+  }
+
+  /** From /proc: pages of 4 KiB, ticks of a hundredth of a second. */
+  #sample(): void {
+    for (const { name, child } of this.#replicas) {
+      try {
+        const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ').map(Number);
+        const [cpu, rss, at] = [((fields[11] ?? 0) + (fields[12] ?? 0)) / 100, (fields[21] ?? 0) * 4096, performance.now()];
+        const before = this.#usage.get(name);
+        this.#usage.set(name, { rss: Math.max(rss, before?.rss ?? 0), cpu: before?.cpu ?? cpu, at: before?.at ?? at, cpuNow: cpu, atNow: at });
+      } catch {
+        // It has ended.
       }
-      await sleep(5_000, undefined, { signal: this.#stop.signal }).catch(() => undefined);
     }
   }
 }
+
+const logOf = (name: string): string => join(cacheDir(), 'log', `scale-${name}.log`);

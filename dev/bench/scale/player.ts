@@ -1,11 +1,14 @@
 /**
  * Speaks for many workers whose pods do not really run: each holds a sync open and reports, once a second, a thousand items
- * more of the shard that it was given. Runs in a pod of its own; reads who they are from standard input, a JSON object per
- * line, and writes there what happened to them.
+ * more of the shard that it was given. A process of its own, so that what it needs is not taken for the bench's: reads who they
+ * are from standard input, a JSON object per line, and writes what happened to them to standard output.
+ *
+ *   node player.ts URL ADDRESS CA
  */
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { createInterface } from 'node:readline';
+import { type Lease, leaseKey, SYNC_PATH, type SyncRequest, type SyncResponse } from '../../../inference-pod/contract.ts';
 
 interface Player {
   job: string;
@@ -13,28 +16,22 @@ interface Player {
   attempt: number;
   token: string;
 }
-type Lease = { kind: 'plan' } | { kind: 'finish' } | { kind: 'shard'; shard: number; generation: number };
-interface Answer {
-  term: number;
-  leases: Lease[];
-  verdict: 'work' | 'leave' | 'done' | 'retired';
-  superseded?: boolean;
-}
 
 const SHARDS = 500;
 const SHARD_ITEMS = 100_000;
 const STEP = 1_000;
-const url = new URL('/v1/sync', process.env['MILLRACE_SYNC_URL']);
-const agent = new https.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, ca: readFileSync('/player/ca.pem', 'utf8') });
+const [url = '', address = '', caFile = ''] = process.argv.slice(2);
+const { hostname: servername, port } = new URL(url);
+const agent = new https.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, ca: readFileSync(caFile, 'utf8') });
 
-function post(body: unknown, token: string): Promise<{ status: number; answer: Answer }> {
+function post(body: unknown, token: string): Promise<{ status: number; answer: SyncResponse }> {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(body);
-    const request = https.request(url, { method: 'POST', agent, timeout: 20_000, headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), authorization: `Bearer ${token}` } }, (response) => {
+    const request = https.request({ host: address, servername, port, path: SYNC_PATH, method: 'POST', agent, timeout: 20_000, headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), authorization: `Bearer ${token}` } }, (response) => {
       let answer = '';
       response.setEncoding('utf8').on('data', (part: string) => { answer += part; }).on('end', () => {
         try {
-          resolve({ status: response.statusCode ?? 0, answer: JSON.parse(answer) as Answer });
+          resolve({ status: response.statusCode ?? 0, answer: JSON.parse(answer) as SyncResponse });
         } catch (error) {
           reject(error);
         }
@@ -46,15 +43,13 @@ function post(body: unknown, token: string): Promise<{ status: number; answer: A
   });
 }
 
-const key = (lease: Lease): string => (lease.kind === 'shard' ? `${lease.shard}/${lease.generation}` : lease.kind);
-
 async function play({ job, slot, attempt, token }: Player): Promise<void> {
   const worker = { job, slot, attempt, incarnation: `${Math.random()}` };
   let [seq, term, draining, ended] = [0, 0, false, false];
   const held = new Map<string, { lease: Lease; items: number }>();
   const say = (what: string, more: object = {}): void => console.log(JSON.stringify({ what, job, slot, ...more }));
 
-  const report = ({ lease, items }: { lease: Lease; items: number }): object => ({
+  const report = ({ lease, items }: { lease: Lease; items: number }): SyncRequest['leases'][number] => ({
     lease,
     state: draining ? 'released' : lease.kind === 'plan' || items >= SHARD_ITEMS ? 'done' : 'running',
     items: { succeeded: items, failed: 0 },
@@ -64,7 +59,7 @@ async function play({ job, slot, attempt, token }: Player): Promise<void> {
 
   const sync = async (): Promise<void> => {
     seq += 1;
-    const body = {
+    const body: SyncRequest = {
       protocol: 1, worker, seq, term, draining, capacity: 1, leases: [...held.values()].map(report),
       load: { itemsPerSecond: held.size > 0 ? STEP : 0, cpuSeconds: seq, rssBytes: 1e8, provider: 'cuda' },
     };
@@ -77,9 +72,9 @@ async function play({ job, slot, attempt, token }: Player): Promise<void> {
       say('leave');
       return;
     }
-    const now = new Set(answer.leases.map(key));
+    const now = new Set(answer.leases.map(leaseKey));
     for (const name of held.keys()) if (!now.has(name)) held.delete(name);
-    for (const lease of answer.leases) if (!held.has(key(lease))) held.set(key(lease), { lease, items: 0 });
+    for (const lease of answer.leases) if (!held.has(leaseKey(lease))) held.set(leaseKey(lease), { lease, items: 0 });
     if (answer.verdict === 'done' || answer.verdict === 'retired' || (draining && held.size === 0)) ended = true;
   };
 

@@ -1,3 +1,5 @@
+import type { Usage } from './operator.ts';
+
 interface Row {
   what: string;
   got: number;
@@ -20,10 +22,11 @@ export class Report {
     console.log(`  ${line(row)}`);
   }
 
-  usage(when: string, pods: readonly { pod: string; rssMiB: number; cores: number; busiest: number }[], aimed: boolean): void {
-    for (const { pod, rssMiB, cores, busiest } of pods) {
-      this.add(`${pod} ${when}: CPU`, cores, aimed ? CORES : undefined, 'cores', `${number(busiest)} in its busiest interval`);
-      this.add(`${pod} ${when}: resident`, rssMiB, RSS_MIB, 'MiB');
+  usage(when: string, leader: string, replicas: readonly Usage[]): void {
+    for (const { replica, rssMiB, cores } of replicas) {
+      const who = replica === leader ? 'leader' : 'standby';
+      this.add(`${who} ${when}: CPU, mean`, cores, CORES, 'cores');
+      this.add(`${who} ${when}: resident at most`, rssMiB, RSS_MIB, 'MiB');
     }
   }
 

@@ -1,18 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SYNC_AUDIENCE } from '../../../inference-pod/contract.ts';
-import { labels, MANAGED_BY, WORKER_SERVICE_ACCOUNT } from '../../../operator/api/names.ts';
+import { env, SYNC_AUDIENCE } from '../../../inference-pod/contract.ts';
+import { labels, WORKER_SERVICE_ACCOUNT } from '../../../operator/api/names.ts';
 import type { KubeClient } from '../../../operator/kube/client.ts';
 import type { Kind } from '../../../operator/kube/kinds.ts';
 import type { KubeObject, Stored } from '../../../operator/kube/object.ts';
-import { type Cluster, kubectl } from '../../cluster/index.ts';
-import { LABEL } from './objects.ts';
 
 interface Pod extends KubeObject {
-  spec?: { containers: { env?: { name: string; value?: string }[] }[] };
+  spec?: { containers?: { env?: { name: string; value?: string }[] }[] };
 }
 
 interface TokenRequest extends KubeObject {
@@ -21,65 +19,45 @@ interface TokenRequest extends KubeObject {
 }
 
 const TOKENS: Kind = { apiVersion: 'v1', kind: 'TokenRequest', plural: `serviceaccounts/${WORKER_SERVICE_ACCOUNT}/token`, namespaced: true, watched: false };
-const POD = 'scale-player';
 
 /**
- * The syncs of worker pods that kwok only pretends to run: one real pod holds them all open, over the real Service, with a
- * token bound to each pod as its kubelet would have asked for.
+ * The syncs of worker pods that kwok only pretends to run: one process holds them all open, each over TLS and with a token
+ * bound to its pod as its kubelet would have asked for.
  */
 export class Workers {
   readonly #client: KubeClient;
   readonly #child: ChildProcess;
   /** How many times each thing happened. */
-  readonly counts = new Map<string, number>();
+  readonly #counts = new Map<string, number>();
   lastFailure = '';
 
   private constructor(client: KubeClient, child: ChildProcess) {
     this.#client = client;
     this.#child = child;
+    process.once('exit', () => child.kill('SIGKILL'));
     createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
       const { what, why } = JSON.parse(line) as { what: string; why?: string };
-      this.counts.set(what, this.count(what) + 1);
+      this.#counts.set(what, this.count(what) + 1);
       this.lastFailure = why ?? this.lastFailure;
     });
   }
 
-  /** @param like any worker pod: it says where the sync server is. */
-  static async start(cluster: Cluster, client: KubeClient, image: string, namespace: string, like: Stored<Pod>): Promise<Workers> {
-    const env = like.spec?.containers[0]?.env ?? [];
-    const variable = (wanted: string): string => env.find(({ name }) => name === wanted)?.value ?? '';
-    const metadata = { name: POD, namespace, labels: { ...LABEL, [labels.managedBy]: MANAGED_BY, [labels.component]: 'worker' } };
-    const files = { 'player.mts': readFileSync(join(import.meta.dirname, 'player.ts'), 'utf8'), 'ca.pem': variable('MILLRACE_SYNC_CA') };
-    const size = { cpu: '1', memory: '512Mi' };
-    const pod = {
-      apiVersion: 'v1', kind: 'Pod', metadata,
-      spec: {
-        automountServiceAccountToken: false, terminationGracePeriodSeconds: 0,
-        securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
-        containers: [{
-          name: 'player', image, imagePullPolicy: 'IfNotPresent', command: ['node', '-e', 'setInterval(() => {}, 2 ** 30)'],
-          env: [{ name: 'MILLRACE_SYNC_URL', value: variable('MILLRACE_SYNC_URL') }],
-          resources: { requests: { cpu: '10m', memory: '64Mi' }, limits: size },
-          securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
-          volumeMounts: [{ name: 'player', mountPath: '/player' }],
-        }],
-        volumes: [{ name: 'player', configMap: { name: POD } }],
-      },
-    };
-    await kubectl(cluster, ['apply', '--filename=-'], { input: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: POD, namespace, labels: LABEL }, data: files }, pod] }) });
-    await kubectl(cluster, ['wait', '--namespace', namespace, '--for=condition=Ready', `pod/${POD}`, '--timeout=120s'], { timeout: 130_000 });
-    const child = spawn(cluster.kubectl, ['--kubeconfig', cluster.kubeconfig, 'exec', '--namespace', namespace, '-i', POD, '--', 'node', '/player/player.mts'], { stdio: ['pipe', 'pipe', 'inherit'] });
-    process.once('exit', () => child.kill('SIGTERM'));
+  /** @param like any worker pod: it says by which name the sync server goes and which CA vouches for it */
+  static async start(client: KubeClient, folder: string, address: string, like: Stored<Pod>): Promise<Workers> {
+    const told = like.spec?.containers?.[0]?.env ?? [];
+    const variable = (wanted: string): string => told.find(({ name }) => name === wanted)?.value ?? '';
+    writeFileSync(join(folder, 'sync-ca.pem'), variable(env.syncCa));
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'player.ts'), variable(env.syncUrl), address, join(folder, 'sync-ca.pem')], { stdio: ['pipe', 'pipe', 'inherit'] });
     const workers = new Workers(client, child);
     for (let tries = 0; workers.count('ready') === 0; tries++) {
-      if (tries > 300 || child.exitCode !== null) throw new Error('the pod that speaks for the workers did not begin');
+      if (tries > 300 || child.exitCode !== null) throw new Error('the process that speaks for the workers did not begin');
       await sleep(100);
     }
     return workers;
   }
 
   count(what: string): number {
-    return this.counts.get(what) ?? 0;
+    return this.#counts.get(what) ?? 0;
   }
 
   /** Begins to speak for these pods. */
@@ -97,7 +75,6 @@ export class Workers {
   }
 
   close(): void {
-    this.#child.stdin?.end();
-    this.#child.kill('SIGTERM');
+    this.#child.kill('SIGKILL');
   }
 }
