@@ -7,12 +7,14 @@ import type { Format } from '../reading/record-end.ts';
 import { SessionPool, SessionRefused } from './pool.ts';
 import type { PoolSize } from './pool-size.ts';
 import type { Provider } from './session.ts';
+import type { TextSettings } from '../text/settings.ts';
 
 export interface OpenPoolOptions {
   model: WorkerSpec['model'];
   /** Real path of the model file. */
   file: string;
   format: Format;
+  text?: TextSettings;
   size: PoolSize;
   runLimitMs: number;
   onCrash: (error: Error) => void;
@@ -57,10 +59,10 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, format, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+async function open({ file, format, text, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
   // One GPU takes one session; more would only divide its memory. Its CPU threads run what CUDA cannot.
   const { sessions, threads } = provider === 'cuda' ? { sessions: 1, threads: size.sessions * size.threads } : size;
-  return await SessionPool.open({ model: file, provider, format, sessions, threads, runLimitMs }, onCrash);
+  return await SessionPool.open({ model: file, provider, format, ...(text === undefined ? {} : { text }), sessions, threads, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */
