@@ -14,7 +14,7 @@ export type Images = { operator: string; worker: string };
 
 type Program = { name: 'operator' | 'inference-pod'; entry: string; folders: readonly string[] };
 const operator: Program = { name: 'operator', entry: 'operator/main.ts', folders: ['crds'] };
-const worker: Program = { name: 'inference-pod', entry: 'inference-pod/main.ts', folders: [] };
+const worker: Program = { name: 'inference-pod', entry: 'inference-pod/main.ts', folders: ['inference-pod/cuda'] };
 
 const stockBase = 'node:24-bookworm-slim';
 /** Used by onnxruntime-node's install script alone, which does not run here. */
