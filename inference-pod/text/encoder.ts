@@ -71,6 +71,7 @@ export function openEncoder(model: Signature, settings: TextSettings, tokenizer:
     width,
     rowTokens: (longest) => fixed ?? longest,
     tokenize(text, where) {
+      if (!text.isWellFormed()) throw new ItemError('InvalidItem', `${where}: expected text, got half of a surrogate pair`);
       const whole = settings.prompt + text;
       let ids = tokenizer.content(settings.lowercase ? whole.toLowerCase() : whole);
       if (ids.length > room) {

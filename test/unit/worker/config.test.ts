@@ -66,6 +66,7 @@ describe('the configuration', () => {
     ['a relative root', having('input.root', 'in'), 'MILLRACE_SPEC: input.root is "in", expected an absolute path'],
     ['an absolute path', having('input.path', '/etc/passwd'), 'MILLRACE_SPEC: input.path is "/etc/passwd": it is absolute, expected a path relative to the volume'],
     ['a path that leads up', having('output.path', 'a/../b'), 'MILLRACE_SPEC: output.path is "a/../b": it holds "..", expected a path inside the volume'],
+    ['a path with a backslash', having('input.path', 'a\\..\\b'), 'MILLRACE_SPEC: input.path is "a\\\\..\\\\b": it holds a backslash, expected "/" between folders'],
     ['a path with NUL', having('model.path', 'a\0b'), 'MILLRACE_SPEC: model.path is "a\\u0000b": it holds a NUL character'],
     ['a further path that leads up', having('input.additionalPaths', ['a', '../b']), 'MILLRACE_SPEC: input.additionalPaths[1] is "../b": it holds "..", expected a path inside the volume'],
     ['an unknown format', having('input.format', 'xml'), 'MILLRACE_SPEC: input.format is "xml", expected "jsonl" or "csv" or "openai-batch"'],

@@ -121,6 +121,12 @@ describe('what is left out of the spec comes from the files of sentence-transfor
   });
 });
 
+test('a text with half a character is refused, which UTF-8 cannot carry', async () => {
+  const encoder = await open();
+  expect(() => encoder.tokenize('a \ud83d', 'text')).toThrow('text: expected text, got half of a surrogate pair');
+  expect(encoder.tokenize('a \ud83d\ude00', 'text')).toEqual([2, 6, 1, 3]);
+});
+
 test('token ids that come instead of a text must be in the vocabulary, and within the length', async () => {
   const encoder = await open();
   expect(encoder.check([2, 5, 3], 'input')).toEqual([2, 5, 3]);
