@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type CgroupLimits, readCgroupLimits } from './cgroup.ts';
-import { env, type WorkerId, type WorkerSpec } from './contract.ts';
+import { type EmbeddingSpec, env, type WorkerId, type WorkerSpec } from './contract.ts';
 import { FatalError } from './fatal.ts';
 import { pathFault } from './paths.ts';
 import type { SyncTarget } from './sync-client.ts';
@@ -85,16 +85,21 @@ function readSpec(text: string): WorkerSpec {
   const output = read.object('output');
   const sharding = read.object('sharding');
   const batching = read.object('batching');
+  const task = model.oneOf('task', ['tensors', 'text-embedding']);
+  const format = input.oneOf('format', ['jsonl', 'csv', 'openai-batch']);
+  if (format === 'openai-batch' && task !== 'text-embedding') throw invalid(`${env.spec}: input.format is "${format}", which goes with model.task "text-embedding", got "${task}"`);
+  if (model.has('embedding') !== (task === 'text-embedding')) throw invalid(`${env.spec}: model.embedding goes with model.task "text-embedding" alone, got "${task}" ${model.has('embedding') ? 'with' : 'without'} it`);
   return {
     // The UID names a folder.
     job: { uid: job.text('uid', /^[A-Za-z0-9][A-Za-z0-9-]{0,127}$/, 'letters, digits and "-"'), namespace: job.text('namespace'), name: job.text('name') },
     model: {
       root: model.root(),
       path: model.path(),
-      task: model.oneOf('task', ['tensors']),
+      task,
       accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
+      ...(model.has('embedding') ? { embedding: readEmbedding(model.object('embedding')) } : {}),
     },
-    input: { format: input.oneOf('format', ['jsonl', 'csv']), root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
+    input: { format, root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
     output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
     batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds'), ...batching.positiveIfAny('maxTokens') },
@@ -111,6 +116,16 @@ export function parseObject(name: string, text: string): Fields {
   return new Fields(value, name);
 }
 
+function readEmbedding(read: Fields): EmbeddingSpec {
+  return {
+    ...(read.has('pooling') ? { pooling: read.oneOf('pooling', ['mean', 'cls']) } : {}),
+    ...(read.has('normalize') ? { normalize: read.truth('normalize') } : {}),
+    truncate: read.truth('truncate'),
+    ...read.positiveIfAny('maxSequenceLength'),
+    ...(read.has('prompt') ? { prompt: read.text('prompt', /^/) } : {}),
+  };
+}
+
 /** Reads fields of an object of unknown shape; each fault names the field by its full path. */
 export class Fields {
   readonly #where: string;
@@ -120,6 +135,10 @@ export class Fields {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${where} is ${show(value)}, expected an object`);
     this.#value = value as Record<string, unknown>;
     this.#where = where;
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined;
   }
 
   object(name: string): Fields {

@@ -47,12 +47,13 @@ export const env = {
 /** What a worker process does, the same for every worker of a job. Paths in `root` are absolute; `path` is relative to it. */
 export interface WorkerSpec {
   job: { uid: string; namespace: string; name: string };
-  model: { root: string; path: string; task: 'tensors'; accelerator: 'auto' | 'cuda' | 'cpu' };
+  model: { root: string; path: string; task: 'tensors' | 'text-embedding'; accelerator: 'auto' | 'cuda' | 'cpu'; embedding?: EmbeddingSpec };
   /**
    * `path` and then each of `additionalPaths` names a file, a folder (all files below it) or a glob, whose files are
    * taken in ascending byte order of their path; a file that is named again is not read again. Files may be gzip.
+   * `openai-batch` goes with the task text-embedding.
    */
-  input: { format: 'jsonl' | 'csv'; root: string; path: string; additionalPaths: readonly string[] };
+  input: { format: 'jsonl' | 'csv' | 'openai-batch'; root: string; path: string; additionalPaths: readonly string[] };
   /** `path` names a folder, made when absent. */
   output: { root: string; path: string; overwrite: boolean };
   sharding: { targetBytes: number; maxWorkers: number };
@@ -76,6 +77,18 @@ export interface ServeSpec {
   answers?: { maxCount?: number; maxBytes?: number; seconds?: number };
   /** After SIGTERM requests that wait or run have this long. */
   drainSeconds?: number;
+}
+
+/** How texts become embeddings, where the files beside the model are not to decide; see docs/formats.md. */
+export interface EmbeddingSpec {
+  pooling?: 'mean' | 'cls';
+  normalize?: boolean;
+  /** Texts that are too long are cut, not refused. */
+  truncate: boolean;
+  /** Most tokens of a text, special ones included. */
+  maxSequenceLength?: number;
+  /** Put before each text. */
+  prompt?: string;
 }
 
 /** One run of one worker. `incarnation` is random per process, so that a restart in place is seen as such. */

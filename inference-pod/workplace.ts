@@ -7,6 +7,7 @@ import { companionWarning } from './model/companions.ts';
 import { checkModelUnchanged, findModel } from './model/model-file.ts';
 import type { Workplace } from './runner.ts';
 import { openStores } from './stores/open-stores.ts';
+import { openText } from './text/open-text.ts';
 
 export interface WorkplaceOptions {
   spec: WorkerSpec;
@@ -19,11 +20,12 @@ export interface WorkplaceOptions {
 
 /** Finds and loads the model, and opens the output folder. Throws FatalError. */
 export async function openWorkplace({ spec, owner, cpus, memoryBytes, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
-  const model = await findModel(spec.model.root, spec.model.path);
+  const text = await openText(spec.model);
+  const model = await findModel(spec.model.root, spec.model.path, text?.parts);
   const stores = await openStores(spec, owner);
   const { timeoutSeconds } = spec.batching;
   const poolWanted = poolSize({ cpus, modelBytes: model.size, memoryBytes });
-  const opened = await openPool({ model: spec.model, file: model.real, format: spec.input.format, size: poolWanted, runLimitMs: timeoutSeconds * 1_000, onCrash });
+  const opened = await openPool({ model: spec.model, file: model.real, format: spec.input.format, ...(text === undefined ? {} : { text: text.settings }), size: poolWanted, runLimitMs: timeoutSeconds * 1_000, onCrash });
   await checkModelUnchanged(model, spec.model.path);
   if (opened.warning !== undefined) log.warn({ reason: opened.warning }, 'no GPU');
   const companions = companionWarning(model.operators);

@@ -23,3 +23,10 @@ export const runtimeBase: DebianBase = {
   programs: { '/usr/local/bin/node': process.execPath }, // dev/run starts us with this repository's Node
   salt: process.version,
 };
+
+/** Fetches the CUDA libraries for the worker's image, by way of this machine's certificates. */
+export const fetchBase: DebianBase = {
+  name: 'fetch',
+  packages: ['ca-certificates', 'python3-pip'],
+  programs: { '/etc/ssl/certs/ca-certificates.crt': '/etc/ssl/certs/ca-certificates.crt' },
+};

@@ -1,7 +1,7 @@
 import { chmodSync, cpSync, createReadStream, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { sh, StepError, step } from '../step.ts';
-import { runtimeBase } from './bases.ts';
+import { fetchBase, runtimeBase } from './bases.ts';
 import { cacheDir, digest, ensurePath, repoDir, withFolder } from './cache.ts';
 import { folderFiles, packageFolders, programFiles } from './closure.ts';
 import { debianImage } from './debian.ts';
@@ -14,7 +14,7 @@ export type Images = { operator: string; worker: string };
 
 type Program = { name: 'operator' | 'inference-pod'; entry: string; folders: readonly string[] };
 const operator: Program = { name: 'operator', entry: 'operator/main.ts', folders: ['crds'] };
-const worker: Program = { name: 'inference-pod', entry: 'inference-pod/main.ts', folders: [] };
+const worker: Program = { name: 'inference-pod', entry: 'inference-pod/main.ts', folders: ['inference-pod/cuda'] };
 
 const stockBase = 'node:24-bookworm-slim';
 /** Used by onnxruntime-node's install script alone, which does not run here. */
@@ -40,13 +40,27 @@ export async function buildImages(root = repoDir): Promise<Images> {
   return { operator: one, worker: two };
 }
 
+/** The worker's image with the CUDA libraries, 2.5 GB more; see docs/gpu.md. */
+export async function buildCudaImage(root = repoDir): Promise<string> {
+  await ensureDocker();
+  const base = await baseImage();
+  const fetch = base === stockBase ? base : await withLock('fetch-base', () => debianImage(fetchBase));
+  return await buildProgram(root, worker, base, 'x64', { name: 'inference-pod-cuda', args: { ACCELERATOR: 'cuda', FETCH_IMAGE: fetch } });
+}
+
 /** The image that both programs stand on: Node's own where it can be pulled, else Debian with this repository's Node. */
 async function baseImage(): Promise<string> {
   if (await obtainable(stockBase)) return stockBase;
   return withLock('runtime-base', () => debianImage(runtimeBase));
 }
 
-async function buildProgram(root: string, program: Program, base: string, arch: 'x64' | 'arm64'): Promise<string> {
+/** An image of another name, by arguments of the same Dockerfile. */
+interface Variant {
+  name: string;
+  args: Record<string, string>;
+}
+
+async function buildProgram(root: string, program: Program, base: string, arch: 'x64' | 'arm64', { name, args }: Variant = { name: program.name, args: {} }): Promise<string> {
   if (!existsSync(join(root, program.entry))) throw new StepError(`build the ${program.name} image`, `${program.entry} is missing`, 'check out the whole repository');
   const found = programFiles(root, [program.entry]);
   const sources = [...new Set([...found.files, ...program.folders.flatMap((folder) => folderFiles(root, folder).filter((path) => !path.endsWith('.ts'))), 'package.json'])].sort();
@@ -54,12 +68,12 @@ async function buildProgram(root: string, program: Program, base: string, arch: 
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, unknown> };
   const dockerfile = join(repoDir, program.name, 'Dockerfile');
 
-  const key = digest(readFileSync(dockerfile), (await imageId(base)) ?? base, arch, JSON.stringify(folders.map((folder) => [folder, lock.packages[folder]])),
+  const key = digest(readFileSync(dockerfile), (await imageId(base)) ?? base, arch, ...Object.values(args), JSON.stringify(folders.map((folder) => [folder, lock.packages[folder]])),
     ...sources.flatMap((path) => [path, readFileSync(join(root, path))]));
-  const ref = `millrace.local/${program.name}:${key}`;
+  const ref = `millrace.local/${name}:${key}`;
   if ((await imageId(ref)) !== undefined) return ref;
 
-  await step(`build the ${program.name} image`, async () => {
+  await step(`build the ${name} image`, async () => {
     const packages = await packagesTar(root, folders, arch);
     await withFolder(program.name, async (dir) => {
       const stage = join(dir, 'context');
@@ -74,16 +88,19 @@ async function buildProgram(root: string, program: Program, base: string, arch: 
       cpSync(packages, context);
       await sh('chmod', ['-R', 'u=rwX,go=rX', stage]);
       await sh('tar', ['--append', '--file', context, ...tarFlags, '-C', stage, '.']);
-      await docker(['build', '--quiet', '--tag', ref, '--build-arg', `BASE_IMAGE=${base}`, '-'], { input: createReadStream(context) });
+      const given = Object.entries({ BASE_IMAGE: base, ...args }).flatMap(([arg, value]) => ['--build-arg', `${arg}=${value}`]);
+      // The network of this machine, which may reach what a container's own does not.
+      const network = Object.keys(args).length > 0 ? ['--network', 'host'] : [];
+      await docker(['build', '--quiet', '--tag', ref, ...network, ...given, '-'], { input: createReadStream(context), timeout: 3_600_000 });
     });
-    await removeOld(program);
+    await removeOld(name);
   });
   return ref;
 }
 
 /** Every change of a source makes an image: only the newest few stay. */
-async function removeOld(program: Program): Promise<void> {
-  const tags = await docker(['images', '--format', '{{.Repository}}:{{.Tag}}', `millrace.local/${program.name}`]); // newest first
+async function removeOld(name: string): Promise<void> {
+  const tags = await docker(['images', '--format', '{{.Repository}}:{{.Tag}}', `millrace.local/${name}`]); // newest first
   const old = tags.split('\n').filter(Boolean).slice(5);
   if (old.length > 0) await sh('docker', ['rmi', ...old], { okCodes: [0, 1] });
 }

@@ -16,13 +16,15 @@ export interface Feed {
 export type Run = (feeds: readonly Feed[], batch: readonly Pick<Entry, 'slot'>[]) => Promise<Feed[]>;
 
 /** An item and where it came from; `slot` is its place in the answer. */
-export interface Entry {
+export interface LineEntry<T> {
   slot: number;
-  item: Item;
+  item: T;
   origin: Place;
   /** Shares no batch with others. */
   alone?: boolean;
 }
+
+export type Entry = LineEntry<Item>;
 
 /**
  * Runs of items of equal shape within `limits`, in order: nothing is padded, so that no result knows of its companions.

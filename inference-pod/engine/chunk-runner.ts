@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import { maxLineBytes } from '../reading/limits.ts';
 import { shorten } from '../fatal.ts';
-import { type Chunk, type ChunkResult, placeOf, placeText } from '../reading/chunk.ts';
+import { type Chunk, type ChunkResult, type Place, placeOf, placeText } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
 import { suspicion } from '../reading/suspects.ts';
-import { batchesOf, type Capacity, type Entry, type Run, runBatch } from './batch.ts';
+import { batchesOf, type Capacity, type LineEntry, type Run, runBatch } from './batch.ts';
 import { formatError } from './format.ts';
 import { ItemError } from './item-error.ts';
 import { ItemScanner } from './item-scanner.ts';
@@ -12,24 +12,48 @@ import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
 import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
-/** Lines in, result and error lines out, both in the order of the input. Pure apart from `run`. */
+export type ChunkOutcome = Omit<ChunkResult, 'elapsedMs' | 'costMs'>;
+
+/** What is done with lines: how one is read, how those of a group are run, how an error is written. */
+export interface LineTask<T extends { id?: string }> {
+  /** The usual line, from its bytes; undefined where `read` is to say what the line is. */
+  scan?(bytes: Buffer, start: number, end: number): T | undefined;
+  /** Throws ItemError. */
+  read(line: string, slot: number): T;
+  /** Settles every entry. The same entries always make the same batches. */
+  run(entries: readonly LineEntry<T>[], settle: (entry: LineEntry<T>, outcome: string | ItemError) => void): Promise<void>;
+  formatError(error: ItemError, origin: Place): string;
+}
+
+/** Tensors: see `runLines`. */
 export async function runChunk(
   chunk: Chunk,
   signature: Signature,
   run: Run,
   format: Format = 'jsonl',
   capacity: Capacity = { items: Number.POSITIVE_INFINITY },
-): Promise<Omit<ChunkResult, 'elapsedMs' | 'costMs'>> {
+): Promise<ChunkOutcome> {
+  const scanner = format === 'jsonl' ? ItemScanner.for(signature) : undefined;
+  return await runLines<Item>(chunk, {
+    ...(scanner === undefined ? {} : { scan: (bytes, start, end) => scanner.scan(bytes, start, end) }),
+    read: parserOf(chunk, signature, format),
+    formatError,
+    async run(entries, settle) {
+      for (const batch of batchesOf(entries, signature, chunk.batch)) await runBatch(batch, signature, run, capacity, settle);
+    },
+  });
+}
+
+/** Lines in, result and error lines out, both in the order of the input. Pure apart from what the task runs. */
+export async function runLines<T extends { id?: string }>(chunk: Chunk, task: LineTask<T>): Promise<ChunkOutcome> {
   const outcomes = new Array<string | ItemError>(chunk.starts.length);
   const whole = Buffer.from(chunk.bytes.buffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
-  const parse = parserOf(chunk, signature, format);
-  const scanner = format === 'jsonl' ? ItemScanner.for(signature) : undefined;
   let first = 0;
   for (const end of chunk.groups) {
-    const entries: Entry[] = [];
+    const entries: LineEntry<T>[] = [];
     for (let slot = first; slot < end; slot++) {
       try {
-        const item = scanner?.scan(whole, chunk.starts[slot] as number, chunk.ends[slot] as number) ?? parse(lineOf(chunk, whole, slot), slot);
+        const item = task.scan?.(whole, chunk.starts[slot] as number, chunk.ends[slot] as number) ?? task.read(lineOf(chunk, whole, slot), slot);
         const suspected = chunk.suspicion[slot] as number;
         if (suspected === suspicion.culprit) throw timedOut(item.id);
         entries.push({ slot, item, origin: placeOf(chunk, slot), ...(suspected === suspicion.none ? {} : { alone: true }) });
@@ -38,14 +62,12 @@ export async function runChunk(
         outcomes[slot] = error;
       }
     }
-    for (const batch of batchesOf(entries, signature, chunk.batch)) {
-      await runBatch(batch, signature, run, capacity, ({ slot }, outcome) => {
-        outcomes[slot] = outcome;
-      });
-    }
+    await task.run(entries, ({ slot }, outcome) => {
+      outcomes[slot] = outcome;
+    });
     first = end;
   }
-  return join(chunk, outcomes);
+  return join(chunk, outcomes, task.formatError);
 }
 
 function parserOf({ file, headers }: Chunk, signature: Signature, format: Format): (line: string, slot: number) => Item {
@@ -76,7 +98,7 @@ function lineOf(chunk: Chunk, whole: Buffer, slot: number): string {
   return line.toString('utf8');
 }
 
-function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<ChunkResult, 'elapsedMs' | 'costMs'> {
+function join(chunk: Chunk, outcomes: readonly (string | ItemError)[], write: LineTask<never>['formatError']): ChunkOutcome {
   const results: string[] = [];
   const errors: string[] = [];
   let firstError: string | undefined;
@@ -86,7 +108,7 @@ function join(chunk: Chunk, outcomes: readonly (string | ItemError)[]): Omit<Chu
       return;
     }
     const place = placeOf(chunk, slot);
-    errors.push(formatError(outcome, place));
+    errors.push(write(outcome, place));
     firstError ??= shorten(`${placeText(place)}: ${outcome.code}: ${outcome.message}`, 300);
   });
   return {

@@ -45,7 +45,7 @@ export function formatError(error: ItemError, origin: Place): string {
   return `{${id}${formatOrigin(origin, true)},"code":"${error.code}","message":${JSON.stringify(error.message)}}\n`;
 }
 
-function formatOrigin({ file, line, offset }: Place, withOffset: boolean): string {
+export function formatOrigin({ file, line, offset }: Place, withOffset: boolean): string {
   const parts = [`"file":${JSON.stringify(file)}`];
   if (line > 0) parts.push(`"line":${line}`);
   if (withOffset) parts.push(`"offset":${offset}`);

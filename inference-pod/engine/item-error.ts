@@ -4,6 +4,7 @@ export type ItemErrorCode =
   | 'InvalidUtf8'
   | 'InvalidItem'
   | 'LineTooLong'
+  | 'TextTooLong'
   | 'NonFiniteOutput'
   | 'OutputTooLarge'
   | 'TimedOut'

@@ -28,7 +28,7 @@ export function parseItem(text: string, { inputs }: Signature): Item {
   }
 }
 
-function parseJson(text: string, exact: boolean): unknown {
+export function parseJson(text: string, exact: boolean): unknown {
   try {
     return exact ? JSON.parse(text, exactIntegers) : JSON.parse(text);
   } catch (error) {
@@ -56,7 +56,7 @@ function readItem(value: unknown, ports: Signature['inputs'], exact: boolean): I
   }
 }
 
-function readId(id: unknown, exact: boolean): string | undefined {
+export function readId(id: unknown, exact: boolean): string | undefined {
   if (id === undefined) return undefined;
   if (typeof id === 'string') return JSON.stringify(id);
   if (typeof id === 'bigint') return String(id);
@@ -71,10 +71,10 @@ function namesDiffer(ports: Signature['inputs'], inputs: object): string {
   return `inputs: model needs ${list(ports.map(({ name }) => name))}, item has ${list(Object.keys(inputs)) || 'none'}`;
 }
 
-function own(value: Record<string, unknown>, key: string): unknown {
+export function own(value: Record<string, unknown>, key: string): unknown {
   return Object.hasOwn(value, key) ? value[key] : undefined;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

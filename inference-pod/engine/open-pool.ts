@@ -1,18 +1,18 @@
-import { accessSync, existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import type { WorkerSpec } from '../contract.ts';
 import { FatalError, messageOf, shorten } from '../fatal.ts';
 import type { Format } from '../reading/record-end.ts';
+import { hasCudaLibraries, hasGpu, whyNotLoaded } from './cuda-libraries.ts';
 import { SessionPool, SessionRefused } from './pool.ts';
 import type { PoolSize } from './pool-size.ts';
 import type { Provider } from './session.ts';
+import type { TextSettings } from '../text/settings.ts';
 
 export interface OpenPoolOptions {
   model: WorkerSpec['model'];
   /** Real path of the model file. */
   file: string;
   format: Format;
+  text?: TextSettings;
   size: PoolSize;
   runLimitMs: number;
   onCrash: (error: Error) => void;
@@ -20,7 +20,7 @@ export interface OpenPoolOptions {
 
 export interface OpenedPool {
   pool: SessionPool;
-  /** Why `auto` did not take the GPU that is there. */
+  /** Why `auto` did not take the GPU or the CUDA libraries that are there. */
   warning?: string;
 }
 
@@ -30,7 +30,7 @@ export interface OpenedPool {
  */
 export async function openPool(options: OpenPoolOptions): Promise<OpenedPool> {
   const { accelerator, path } = options.model;
-  const wanted = accelerator === 'cuda' || (accelerator === 'auto' && hasGpu());
+  const wanted = accelerator === 'cuda' || (accelerator === 'auto' && (hasCudaLibraries() || hasGpu()));
   if (!wanted) return { pool: await openOnCpu(options) };
   try {
     return { pool: await open(options, 'cuda') };
@@ -38,8 +38,8 @@ export async function openPool(options: OpenPoolOptions): Promise<OpenedPool> {
     if (!(error instanceof SessionRefused)) throw error;
     // Whatever CUDA says, a model that is bad is bad everywhere.
     const pool = await openOnCpu(options);
-    const reason = causeOf(error, options.file);
-    if (accelerator === 'auto') return { pool, warning: shorten(`running on CPU although a GPU is there: ${reason}`, 300) };
+    const reason = whyNotLoaded(messageOf(error)) ?? causeOf(error, options.file);
+    if (accelerator === 'auto') return { pool, warning: shorten(`running on CPU although ${hasGpu() ? 'a GPU is there' : 'the image has the CUDA libraries'}: ${reason}`, 300) };
     await pool.close(5_000);
     throw new FatalError(
       'AcceleratorUnavailable',
@@ -57,29 +57,14 @@ async function openOnCpu(options: OpenPoolOptions): Promise<SessionPool> {
   }
 }
 
-async function open({ file, format, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
+async function open({ file, format, text, size, runLimitMs, onCrash }: OpenPoolOptions, provider: Provider): Promise<SessionPool> {
   // One GPU takes one session; more would only divide its memory. Its CPU threads run what CUDA cannot.
   const { sessions, threads } = provider === 'cuda' ? { sessions: 1, threads: size.sessions * size.threads } : size;
-  return await SessionPool.open({ model: file, provider, format, sessions, threads, runLimitMs }, onCrash);
+  return await SessionPool.open({ model: file, provider, format, ...(text === undefined ? {} : { text }), sessions, threads, runLimitMs }, onCrash);
 }
 
 /** ONNX Runtime's message without the path that it repeats. */
 function causeOf(error: unknown, file: string): string {
   const text = messageOf(error).replaceAll(file, 'the model').replace(/^Load model from the model failed:/, '');
   return shorten(text, 400);
-}
-
-function hasGpu(): boolean {
-  const binding = dirname(createRequire(import.meta.url).resolve('onnxruntime-node'));
-  const libraries = join(binding, '..', 'bin', 'napi-v6', process.platform, process.arch, 'libonnxruntime_providers_cuda.so');
-  return existsSync(libraries) || canOpen('/dev/nvidiactl');
-}
-
-function canOpen(device: string): boolean {
-  try {
-    accessSync(device);
-    return true;
-  } catch {
-    return false;
-  }
 }

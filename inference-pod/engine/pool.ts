@@ -6,6 +6,7 @@ import { type RunMark, RunMarks, RunWatch } from './run-marks.ts';
 import type { Provider } from './session.ts';
 import type { FromSession, SessionOptions, ToSession } from './session-worker.ts';
 import type { Signature } from './signature.ts';
+import type { TextSettings } from '../text/settings.ts';
 
 /** The model could not be opened; `message` is ONNX Runtime's. */
 export class SessionRefused extends Error {}
@@ -103,12 +104,12 @@ export class SessionPool implements Sessions {
 
   /** Throws SessionRefused. `onCrash` is called once when a thread ends by itself. */
   static async open(
-    options: { model: string; provider: Provider; format: Format; sessions: number; threads: number; runLimitMs: number },
+    options: { model: string; provider: Provider; format: Format; text?: TextSettings; sessions: number; threads: number; runLimitMs: number },
     onCrash: (error: Error) => void,
   ): Promise<SessionPool> {
     const stop = new SharedArrayBuffer(4);
     const { runLimitMs } = options;
-    const data = { model: options.model, provider: options.provider, threads: options.threads, format: options.format, stop };
+    const data = { model: options.model, provider: options.provider, threads: options.threads, format: options.format, stop, ...(options.text === undefined ? {} : { text: options.text }) };
     // The first alone: a model that cannot be loaded is refused once, and others of its size fit only after it.
     const first = await startThread(data, runLimitMs, onCrash);
     const others = await Promise.all(Array.from({ length: options.sessions - 1 }, () => startThread(data, runLimitMs, onCrash)));

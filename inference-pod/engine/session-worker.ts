@@ -12,12 +12,17 @@ import { type Rows, type RowsAnswer, runRequests, transfersOf } from './requests
 import { RunMarks } from './run-marks.ts';
 import { openSession, type Provider } from './session.ts';
 import type { Signature } from './signature.ts';
+import { encoderSignature, openEncoder } from '../text/encoder.ts';
+import type { TextSettings } from '../text/settings.ts';
+import { runTextChunk } from '../text/text-chunk.ts';
 
 export interface SessionOptions {
   model: string;
   provider: Provider;
   threads: number;
   format: Format;
+  /** With the task text-embedding. */
+  text?: TextSettings;
   /** Int32; not 0 once no further run may begin. */
   stop: SharedArrayBuffer;
   /** Memory of the thread's RunMarks. */
@@ -33,7 +38,7 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
-const { model, provider, threads, format, stop, marks: memory } = workerData as SessionOptions;
+const { model, provider, threads, format, text, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
 const marks = new RunMarks(memory);
 if (parentPort === null) throw new Error('session-worker.ts runs as a worker thread');
@@ -41,7 +46,8 @@ const port = parentPort;
 const send = (message: FromSession, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
 try {
-  const { signature, run } = await openSession(model, provider, threads);
+  const { signature, run } = await openSession(model, provider, threads, text === undefined ? undefined : encoderSignature);
+  const encoder = text === undefined ? undefined : openEncoder(signature, text);
   let last: Promise<void> = Promise.resolve();
   const capacity: Capacity = { items: Number.POSITIVE_INFINITY };
   port.on('message', (message: ToSession) => {
@@ -64,7 +70,7 @@ try {
     const started = performance.now();
     const cpu = process.threadCpuUsage();
     try {
-      const outcome = await runChunk(chunk, signature, markedRun, format, capacity);
+      const outcome = encoder === undefined ? await runChunk(chunk, signature, markedRun, format, capacity) : await runTextChunk(chunk, encoder, markedRun, format, capacity);
       const elapsedMs = performance.now() - started;
       const { user, system } = process.threadCpuUsage(cpu);
       const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs };
@@ -87,7 +93,7 @@ try {
     if (error instanceof RunStopped) send({ kind: 'stopped', id });
     else send({ kind: 'crashed', id, message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   };
-  send({ kind: 'ready', signature });
+  send({ kind: 'ready', signature: encoder?.signature ?? signature });
 } catch (error) {
   send({ kind: 'refused', message: messageOf(error) });
 }

@@ -11,10 +11,10 @@ export interface Session {
 }
 
 /**
- * Throws ONNX Runtime's error, or UnusableModel. No spinning: under a CPU limit it takes the time that others need.
+ * `choose` may leave out outputs that nobody needs. Throws ONNX Runtime's error, or UnusableModel. No spinning: under a CPU limit it takes the time that others need.
  * Unknown options are ignored without a word, and values in `extra` must be text.
  */
-export async function openSession(model: string, provider: Provider, threads = 1): Promise<Session> {
+export async function openSession(model: string, provider: Provider, threads = 1, choose = (whole: Signature): Signature => whole): Promise<Session> {
   const session = await InferenceSession.create(model, {
     executionProviders: provider === 'cuda' ? [{ name: 'cuda', deviceId: 0 }, 'cpu'] : ['cpu'],
     intraOpNumThreads: threads,
@@ -24,14 +24,15 @@ export async function openSession(model: string, provider: Provider, threads = 1
     logSeverityLevel: 3,
     extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
   });
-  const signature = signatureOf(session.inputMetadata, session.outputMetadata);
+  const signature = choose(signatureOf(session.inputMetadata, session.outputMetadata));
+  const wanted = signature.outputs.map(({ name }) => name);
   const run: Run = async (inputs) => {
     const feeds: Record<string, Tensor> = {};
     inputs.forEach(({ dims, data }, index) => {
       const port = signature.inputs[index] as Signature['inputs'][number];
       feeds[port.name] = tensorOf(port.dtype, data, dims);
     });
-    const answers = await session.run(feeds);
+    const answers = await session.run(feeds, wanted);
     return signature.outputs.map(({ name, dtype }) => {
       const answer = answers[name] as Tensor;
       return { dims: answer.dims, data: elementsOf(dtype, answer.data) };

@@ -124,6 +124,8 @@ function fill(data: Elements, start: number, list: readonly unknown[], port: Por
     for (let i = 0; i < list.length; i++) {
       const value = list[i];
       if (typeof value !== 'string') return refuse(i);
+      // As UTF-8 it would turn into another character without a word.
+      if (!value.isWellFormed()) throw new ItemError('InvalidItem', `${scalar ? where : `${where}[${i}]`}: expected ${port.dtype}, got half of a surrogate pair`);
       (data as string[])[at++] = value;
     }
   }

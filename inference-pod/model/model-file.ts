@@ -19,12 +19,12 @@ export interface FoundModel extends ModelFile {
   /** Where the file is. */
   real: string;
   operators: OnnxGraph['operators'];
-  /** The model file first, then its external data. */
+  /** The model file first, then its external data, then what else belongs to it. */
   parts: readonly ModelPart[];
 }
 
-/** Throws FatalError ModelNotFound or ModelInvalid. */
-export async function findModel(root: string, path: string): Promise<FoundModel> {
+/** `others` belong to the model too. Throws FatalError ModelNotFound or ModelInvalid. */
+export async function findModel(root: string, path: string, others: readonly ModelPart[] = []): Promise<FoundModel> {
   let real: string;
   try {
     real = await realpathWithin(root, path);
@@ -40,7 +40,7 @@ export async function findModel(root: string, path: string): Promise<FoundModel>
   // ONNX Runtime goes by the name; what it would then read is not what is checked here.
   if (real.endsWith('.ort')) throw new FatalError('ModelInvalid', `spec.model.path "${path}" is a model in ORT format, expected an .onnx file`);
   const { operators, locations } = readGraph(real, path);
-  const parts = [{ name: basename(real), real, stats }, ...(await findExternalData(real, path, locations))];
+  const parts = [{ name: basename(real), real, stats }, ...(await findExternalData(real, path, locations)), ...others];
   return { real, operators, parts, ...(await fingerprint(parts, path)) };
 }
 

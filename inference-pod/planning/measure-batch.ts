@@ -6,6 +6,8 @@ import type { Concatenation } from '../reading/concatenation.ts';
 import { readChunk } from '../reading/groups.ts';
 import { maxLineBytes } from '../reading/limits.ts';
 import { LineReader } from '../reading/lines.ts';
+import type { Format } from '../reading/record-end.ts';
+import { readEmbeddings } from '../text/openai-batch.ts';
 import { type BatchPlan, candidates, choose, isWorthMeasuring, type Knowledge, unmeasured } from './batch-plan.ts';
 
 const sampleLines = 256;
@@ -57,7 +59,7 @@ export async function measureBatch({ job, pool, input, items, memoryBytes, signa
   const few = Math.min(firstLines, all);
   const together = await run(few, few);
   const warm = await run(few, 1);
-  const warning = known.maxSize > 1 && few > 1 && differ(together, warm) ? companionsMatter : undefined;
+  const warning = known.maxSize > 1 && few > 1 && differ(together, warm, job.spec.input.format) ? companionsMatter : undefined;
   if (warning !== undefined) return { batch: { size: 1, window: 1 }, warning, sizes: [] };
   known.itemMs = Math.min((await run(few, few)).costMs, warm.costMs) / few;
   if (!isWorthMeasuring(known.itemMs, items)) return { batch: unmeasured(known), sizes: [] };
@@ -119,8 +121,9 @@ function cutOf(sample: Chunk, lines: number, size: number, uniform: boolean): Ch
   };
 }
 
-function differ(a: ChunkResult, b: ChunkResult): boolean {
-  const values = ({ results }: ChunkResult): unknown[] => Buffer.from(results).toString('utf8').split('\n').slice(0, -1).map((line) => (JSON.parse(line) as { outputs: unknown }).outputs);
+function differ(a: ChunkResult, b: ChunkResult, format: Format): boolean {
+  const read = (line: string): unknown => (format === 'openai-batch' ? readEmbeddings(line) : JSON.parse(line));
+  const values = ({ results }: ChunkResult): unknown[] => Buffer.from(results).toString('utf8').split('\n').slice(0, -1).map(read);
   return !near(values(a), values(b));
 }
 

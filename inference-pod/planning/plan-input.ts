@@ -42,8 +42,8 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
   const { format } = job.spec.input;
   const found = concatenate(job.input, await markPacked(job.input, await job.input.find(written)));
   const size = shardBytes(found.total, job.spec.sharding);
-  // Where a record ends can be told from anywhere in JSON Lines, and from the start alone in CSV and in packed files.
-  const anywhere = format === 'jsonl' && found.files.every(({ packed }) => packed === undefined);
+  // Where a record ends can be told from anywhere in lines of JSON, and from the start alone in CSV and in packed files.
+  const anywhere = format !== 'csv' && found.files.every(({ packed }) => packed === undefined);
   const scan = found.total <= scanLimit || !anywhere ? await scanWhole(found, size, signal, format) : await scanBoundaries(found, size, signal);
   const input = 'input' in scan ? (scan.input as Concatenation) : found;
   if (format === 'csv') await checkHeaders(input, pool.signature);

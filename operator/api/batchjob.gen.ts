@@ -89,9 +89,10 @@ export interface BatchJobModel {
    */
   path: string;
   /**
-   * How items are fed to the model. tensors: each item carries its inputs by name, {"id": …, "inputs": {name: nested numbers}}.
+   * How items are fed to the model. tensors: each item carries its inputs by name, {"id": …, "inputs": {name: nested numbers}}. text-embedding: each item is a text, {"id": …, "text": …}, and its result an embedding; for encoders of the BERT family (input_ids, attention_mask, perhaps token_type_ids) with their tokenizer.json beside the model file, or in the folder above when the model lies in a folder named onnx.
    */
-  task: 'tensors';
+  task: 'tensors' | 'text-embedding';
+  embedding?: BatchJobModelEmbedding;
 }
 /**
  * A volume that holds the model file.
@@ -103,13 +104,38 @@ export interface BatchJobModelVolume {
   claimName: string;
 }
 /**
+ * How texts become embeddings, with task text-embedding. What is left out is taken from the files that sentence-transformers keeps beside a model.
+ */
+export interface BatchJobModelEmbedding {
+  /**
+   * How the vectors of a text's tokens become one, for models that give a vector for each token. mean - the mean of all; cls - the first. Left out, what 1_Pooling/config.json says.
+   */
+  pooling?: 'mean' | 'cls';
+  /**
+   * Scale embeddings to length 1. Left out, true where modules.json lists Normalize or where there is no modules.json.
+   */
+  normalize?: boolean;
+  /**
+   * Cut texts that have too many tokens. Without it they fail with code TextTooLong.
+   */
+  truncate: boolean;
+  /**
+   * Most tokens of a text, special ones included. Left out, max_seq_length of sentence_bert_config.json, or model_max_length of tokenizer_config.json.
+   */
+  maxSequenceLength?: number;
+  /**
+   * Text that is put before each text, such as "query: ". Left out, the default prompt of config_sentence_transformers.json, if it names one.
+   */
+  prompt?: string;
+}
+/**
  * Where the items come from. Exactly one of volume, configMap and inline.
  */
 export interface BatchJobInput {
   /**
-   * Format of the input, UTF-8 in both cases, as it is or packed with gzip. jsonl: one JSON object per line. csv (RFC 4180): the first record of each file is a header; the column "id" is the item's id, and each input of the model is a column of its name (a number, text, or a whole tensor as JSON) or columns name[0], name[1] and so on; where the model has one input, a vector, all other columns in their order.
+   * Format of the input, UTF-8 in all cases, as it is or packed with gzip. jsonl: one JSON object per line. openai-batch: lines of the OpenAI Batch API for /v1/embeddings, with model.task text-embedding; results and errors are in its shape too. csv (RFC 4180): the first record of each file is a header; the column "id" is the item's id, and each input of the model is a column of its name (a number, text, or a whole tensor as JSON) or columns name[0], name[1] and so on; where the model has one input, a vector, all other columns in their order; with model.task text-embedding it is the column "text".
    */
-  format: 'jsonl' | 'csv';
+  format: 'jsonl' | 'csv' | 'openai-batch';
   volume?: BatchJobInputVolume;
   configMap?: BatchJobInputConfigMap;
   /**
@@ -269,7 +295,7 @@ export interface BatchJobBatching {
    */
   maxSize: number;
   /**
-   * For models with free dimensions besides the batch, most elements along them of one model run, over all its items; for token ids of shape [N, L] this is the number of tokens. Only items of equal shape share a run, and nothing is padded; an item that is larger runs alone. No limit when absent.
+   * For models with free dimensions besides the batch, most elements along them of one model run, over all its items; for token ids of shape [N, L] this is the number of tokens. Only items of equal shape share a run, and nothing is padded; an item that is larger runs alone. No limit when absent. With model.task text-embedding texts of like length share a run, those that fill up the shorter ones count, and the limit is 16384 when absent.
    */
   maxTokens?: number;
   /**

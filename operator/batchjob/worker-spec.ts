@@ -18,6 +18,7 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
       path: model.path,
       task: model.task,
       accelerator: workers.accelerator === 'auto' && !usesGpu(job) ? 'cpu' : workers.accelerator,
+      ...(model.task === 'text-embedding' ? { embedding: { truncate: false, ...model.embedding } } : {}),
     },
     input: {
       format: input.format,

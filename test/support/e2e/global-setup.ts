@@ -56,6 +56,7 @@ async function prepare(): Promise<{ cluster: Cluster; runId: string; release: ()
   await buildModelImage(modelImage, {
     'digits.onnx': { from: join(models, 'digits/model.onnx') },
     ...Object.fromEntries(readdirSync(models).filter((name) => name.endsWith('.onnx')).map((name) => [name, { from: join(models, name) }])),
+    ...Object.fromEntries(['model.onnx', 'tokenizer.json', 'sentence_bert_config.json', 'modules.json', '1_Pooling/config.json'].map((name) => [`encoder/${name}`, { from: join(models, 'encoder', name) }])),
   });
   await loadImages(cluster, [modelImage]);
   await installChart(cluster, images, { worker: { imagePullDeadlineSeconds: 20 }, scheduling: { minRuntimeSeconds: 4 } });

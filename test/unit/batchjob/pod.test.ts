@@ -154,6 +154,13 @@ describe('what a worker is told', () => {
     expect(workerSpec(aBatchJob().inline('x').build()).input).toEqual({ format: 'jsonl', root: '/input', path: 'input.jsonl', additionalPaths: [] });
   });
 
+  test('has the settings of texts with their task', () => {
+    const model = (fields: object) => workerSpec(aBatchJob().with({ model: { image: 'm', path: 'model.onnx', ...fields } as never }).build()).model;
+    expect(model({ task: 'text-embedding' }).embedding).toEqual({ truncate: false });
+    expect(model({ task: 'text-embedding', embedding: { truncate: true, pooling: 'cls' } }).embedding).toEqual({ truncate: true, pooling: 'cls' });
+    expect(model({ task: 'tensors' })).not.toHaveProperty('embedding');
+  });
+
   test.each([[1000, 1000], ['64', 64], ['1k', 1000], ['2Ki', 2048], ['3M', 3e6], ['1Gi', 2 ** 30], [0, 1]])('sharding.targetBytes %s is %i bytes', (given, bytes) => {
     expect(workerSpec(aBatchJob().with({ sharding: { targetBytes: given } }).build()).sharding.targetBytes).toBe(bytes);
   });

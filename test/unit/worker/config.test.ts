@@ -44,6 +44,13 @@ describe('the configuration', () => {
     expect(readConfig(asked('64000'), { memoryBytes: 5 })).toMatchObject({ cpus: Math.min(64, machine), memoryBytes: 5 });
   });
 
+  test('has what goes with texts', () => {
+    const embedding = { pooling: 'cls', normalize: false, truncate: true, maxSequenceLength: 128, prompt: '' };
+    const model = { ...spec.model, task: 'text-embedding', embedding };
+    expect(readConfig(having('model', model), {}).spec.model).toEqual(model);
+    expect(readConfig(having('model', { ...model, embedding: { truncate: false } }), {}).spec.model.embedding).toEqual({ truncate: false });
+  });
+
   test('falls back to a known log level', () => {
     expect(readEarlyConfig({ [env.logLevel]: 'loud' }).logLevel).toBe('info');
     expect(readEarlyConfig({ [env.logLevel]: 'debug' }).logLevel).toBe('debug');
@@ -59,10 +66,15 @@ describe('the configuration', () => {
     ['a relative root', having('input.root', 'in'), 'MILLRACE_SPEC: input.root is "in", expected an absolute path'],
     ['an absolute path', having('input.path', '/etc/passwd'), 'MILLRACE_SPEC: input.path is "/etc/passwd": it is absolute, expected a path relative to the volume'],
     ['a path that leads up', having('output.path', 'a/../b'), 'MILLRACE_SPEC: output.path is "a/../b": it holds "..", expected a path inside the volume'],
+    ['a path with a backslash', having('input.path', 'a\\..\\b'), 'MILLRACE_SPEC: input.path is "a\\\\..\\\\b": it holds a backslash, expected "/" between folders'],
     ['a path with NUL', having('model.path', 'a\0b'), 'MILLRACE_SPEC: model.path is "a\\u0000b": it holds a NUL character'],
     ['a further path that leads up', having('input.additionalPaths', ['a', '../b']), 'MILLRACE_SPEC: input.additionalPaths[1] is "../b": it holds "..", expected a path inside the volume'],
-    ['an unknown format', having('input.format', 'xml'), 'MILLRACE_SPEC: input.format is "xml", expected "jsonl" or "csv"'],
-    ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors"'],
+    ['an unknown format', having('input.format', 'xml'), 'MILLRACE_SPEC: input.format is "xml", expected "jsonl" or "csv" or "openai-batch"'],
+    ['an unknown task', having('model.task', 'magic'), 'MILLRACE_SPEC: model.task is "magic", expected "tensors" or "text-embedding"'],
+    ['a format of texts for tensors', having('input.format', 'openai-batch'), 'MILLRACE_SPEC: input.format is "openai-batch", which goes with model.task "text-embedding", got "tensors"'],
+    ['a task of texts without its settings', having('model.task', 'text-embedding'), 'MILLRACE_SPEC: model.embedding goes with model.task "text-embedding" alone, got "text-embedding" without it'],
+    ['settings of texts for tensors', having('model.embedding', { truncate: false }), 'MILLRACE_SPEC: model.embedding goes with model.task "text-embedding" alone, got "tensors" with it'],
+    ['an unknown way to pool', having('model', { ...spec.model, task: 'text-embedding', embedding: { truncate: false, pooling: 'max' } }), 'MILLRACE_SPEC: model: embedding.pooling is "max", expected "mean" or "cls"'],
     ['an unknown accelerator', having('model.accelerator', 'tpu'), 'MILLRACE_SPEC: model.accelerator is "tpu", expected "auto" or "cuda" or "cpu"'],
     ['no batch size', having('batching.maxSize', 0), 'MILLRACE_SPEC: batching.maxSize is 0, expected a whole number above 0'],
     ['no time limit', having('batching.timeoutSeconds', undefined), 'MILLRACE_SPEC: batching.timeoutSeconds is missing, expected a whole number above 0'],

@@ -63,6 +63,8 @@ describe('the input', () => {
   test.each([
     ['none', 'InputNotFound', 'spec.input.volume.path "none" was not found in the input volume'],
     ['in/none/x', 'InputNotFound', 'spec.input.volume.path "in/none/x" was not found in the input volume'],
+    // A path is no URL.
+    ['%2e%2e/outside', 'InputNotFound', 'spec.input.volume.path "%2e%2e/outside" was not found in the input volume'],
     ['in/*.csv', 'InputNotFound', 'spec.input.volume.path "in/*.csv" matches no file in the input volume; files whose name begins with a dot do not count'],
     ['empty', 'InputNotFound', 'spec.input.volume.path "empty" is a folder without files; files whose name begins with a dot do not count'],
     ['link', 'InputInvalid', 'spec.input.volume.path: "link" leads out of its volume through a symbolic link'],

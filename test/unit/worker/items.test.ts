@@ -91,6 +91,13 @@ describe('an item', () => {
     expect(fault('[1]')).toMatchObject({ code: 'InvalidItem', message: 'expected an object {"id", "inputs"}, got an array' });
   });
 
+  test('is refused with a NUL as it is, and with half a character as text', () => {
+    const words = one('string', 'L');
+    expect(fault('{"inputs":{"x":["a\0b"]}}', words).code).toBe('InvalidJson');
+    expect(parseItem('{"inputs":{"x":["a\\u0000b"]}}', words).rows[0]?.data).toEqual(['a\0b']);
+    expect(fault('{"inputs":{"x":["a","\\ud83d!"]}}', words)).toMatchObject({ code: 'InvalidItem', message: 'inputs.x[1]: expected string, got half of a surrogate pair' });
+  });
+
   test('with arrays that pretend to be huge costs no memory', () => {
     const wide = `[[${'1,'.repeat(99_999)}1]${',0'.repeat(99_999)}]`;
     expect(fault(`{"inputs":{"x":${wide}}}`, one('float32', 'A', 'B')).message).toBe('inputs.x: arrays of one depth differ in length');
