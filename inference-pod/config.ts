@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type CgroupLimits, readCgroupLimits } from './cgroup.ts';
-import { env, type WorkerId, type WorkerSpec } from './contract.ts';
+import { env, type S3Place, type WorkerId, type WorkerSpec } from './contract.ts';
 import { FatalError } from './fatal.ts';
 import { pathFault } from './paths.ts';
 import type { SyncTarget } from './sync-client.ts';
@@ -94,8 +94,13 @@ function readSpec(text: string): WorkerSpec {
       task: model.oneOf('task', ['tensors']),
       accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
     },
-    input: { format: input.oneOf('format', ['jsonl', 'csv']), root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
-    output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
+    input: {
+      format: input.oneOf('format', ['jsonl', 'csv']),
+      ...(input.has('bucket')
+        ? { ...s3Place(input), key: input.text('key'), additionalKeys: input.texts('additionalKeys') }
+        : { root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') }),
+    },
+    output: { overwrite: output.truth('overwrite'), ...(output.has('bucket') ? { ...s3Place(output), prefix: output.text('prefix', /^$|\/$/, 'nothing, or text that ends with "/"') } : { root: output.root(), path: output.path() }) },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
     batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds'), ...batching.positiveIfAny('maxTokens') },
   };
@@ -109,6 +114,15 @@ export function parseObject(name: string, text: string): Fields {
     throw invalid(`${name} is not valid JSON`);
   }
   return new Fields(value, name);
+}
+
+function s3Place(read: Fields): S3Place {
+  return {
+    bucket: read.text('bucket'),
+    region: read.text('region'),
+    pathStyle: read.truth('pathStyle'),
+    ...(read.has('endpoint') ? { endpoint: read.text('endpoint', /^https?:\/\/[^/]+\/?$/, 'a URL such as http://s3.example:9000') } : {}),
+  };
 }
 
 /** Reads fields of an object of unknown shape; each fault names the field by its full path. */
@@ -135,6 +149,10 @@ export class Fields {
     return this.#value[name] === undefined ? otherwise : this.text(name, pattern, expected);
   }
 
+  has(name: string): boolean {
+    return this.#value[name] !== undefined;
+  }
+
   text(name: string, pattern = /./, expected = 'text'): string {
     const value = this.#value[name];
     return typeof value === 'string' && pattern.test(value) ? value : this.#refuse(name, expected);
@@ -150,6 +168,11 @@ export class Fields {
 
   path(): string {
     return this.#checkPath('path', this.#value['path']);
+  }
+
+  texts(name: string): string[] {
+    const list = this.#value[name];
+    return Array.isArray(list) && list.every((one) => typeof one === 'string' && one !== '') ? (list as string[]) : this.#refuse(name, 'a list of texts');
   }
 
   paths(name: string): string[] {
