@@ -16,17 +16,16 @@ describe('the parts of a multipart upload', () => {
       fc.property(lengths, (pieces) => {
         const parts = planParts(pieces);
         let at = 0;
-        for (const [index, { pieces: count, bytes, copied }] of parts.entries()) {
-          const own = pieces.slice(at, at + count);
-          expect(own.reduce((sum, one) => sum + one, 0)).toBe(bytes);
-          expect(copied).toBe(count === 1 && bytes >= leastPartBytes);
-          if (index < parts.length - 1) expect(bytes).toBeGreaterThanOrEqual(leastPartBytes);
-          at += count;
-        }
+        const wrong = parts.filter(({ pieces: count, bytes, copied }, index) => {
+          let sum = 0;
+          for (const end = at + count; at < end; at++) sum += pieces[at] as number;
+          return sum !== bytes || copied !== (count === 1 && bytes >= leastPartBytes) || (index < parts.length - 1 && bytes < leastPartBytes);
+        });
+        expect(wrong).toEqual([]);
         expect(at).toBe(pieces.length);
         expect(parts.length).toBeLessThanOrEqual(mostParts);
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
