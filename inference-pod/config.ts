@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type CgroupLimits, readCgroupLimits } from './cgroup.ts';
-import { type EmbeddingSpec, env, type WorkerId, type WorkerSpec } from './contract.ts';
+import { type EmbeddingSpec, env, type S3Place, type WorkerId, type WorkerSpec } from './contract.ts';
 import { FatalError } from './fatal.ts';
 import { pathFault } from './paths.ts';
 import type { SyncTarget } from './sync-client.ts';
@@ -99,8 +99,13 @@ function readSpec(text: string): WorkerSpec {
       accelerator: model.oneOf('accelerator', ['auto', 'cuda', 'cpu']),
       ...(model.has('embedding') ? { embedding: readEmbedding(model.object('embedding')) } : {}),
     },
-    input: { format, root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') },
-    output: { root: output.root(), path: output.path(), overwrite: output.truth('overwrite') },
+    input: {
+      format,
+      ...(input.has('bucket')
+        ? { ...s3Place(input), key: input.text('key'), additionalKeys: input.texts('additionalKeys') }
+        : { root: input.root(), path: input.path(), additionalPaths: input.paths('additionalPaths') }),
+    },
+    output: { overwrite: output.truth('overwrite'), ...(output.has('bucket') ? { ...s3Place(output), prefix: output.text('prefix', /^$|\/$/, 'nothing, or text that ends with "/"') } : { root: output.root(), path: output.path() }) },
     sharding: { targetBytes: sharding.positive('targetBytes'), maxWorkers: sharding.positive('maxWorkers') },
     batching: { maxSize: batching.positive('maxSize'), timeoutSeconds: batching.positive('timeoutSeconds'), ...batching.positiveIfAny('maxTokens') },
   };
@@ -123,6 +128,15 @@ function readEmbedding(read: Fields): EmbeddingSpec {
     truncate: read.truth('truncate'),
     ...read.positiveIfAny('maxSequenceLength'),
     ...(read.has('prompt') ? { prompt: read.text('prompt', /^/) } : {}),
+  };
+}
+
+function s3Place(read: Fields): S3Place {
+  return {
+    bucket: read.text('bucket'),
+    region: read.text('region'),
+    pathStyle: read.truth('pathStyle'),
+    ...(read.has('endpoint') ? { endpoint: read.text('endpoint', /^https?:\/\/[^/]+\/?$/, 'a URL such as http://s3.example:9000') } : {}),
   };
 }
 
@@ -169,6 +183,11 @@ export class Fields {
 
   path(): string {
     return this.#checkPath('path', this.#value['path']);
+  }
+
+  texts(name: string): string[] {
+    const list = this.#value[name];
+    return Array.isArray(list) && list.every((one) => typeof one === 'string' && one !== '') ? (list as string[]) : this.#refuse(name, 'a list of texts');
   }
 
   paths(name: string): string[] {

@@ -44,18 +44,29 @@ export const env = {
   logLevel: 'MILLRACE_LOG_LEVEL',
 } as const;
 
+/** Variables with the keys of an S3 store; the worker takes them out of its environment when it starts. */
+export const s3Env = {
+  input: { accessKeyId: 'MILLRACE_INPUT_ACCESS_KEY_ID', secretAccessKey: 'MILLRACE_INPUT_SECRET_ACCESS_KEY', sessionToken: 'MILLRACE_INPUT_SESSION_TOKEN' },
+  output: { accessKeyId: 'MILLRACE_OUTPUT_ACCESS_KEY_ID', secretAccessKey: 'MILLRACE_OUTPUT_SECRET_ACCESS_KEY', sessionToken: 'MILLRACE_OUTPUT_SESSION_TOKEN' },
+} as const;
+
+/** A bucket and how to get at it. Keys to it are in the environment: see `s3Env`. */
+export interface S3Place {
+  bucket: string;
+  region: string;
+  /** Base URL of the server; absent: AWS. */
+  endpoint?: string;
+  /** The bucket is named in the path of requests, not in the host name. */
+  pathStyle: boolean;
+}
+
 /** What a worker process does, the same for every worker of a job. Paths in `root` are absolute; `path` is relative to it. */
 export interface WorkerSpec {
   job: { uid: string; namespace: string; name: string };
   model: { root: string; path: string; task: 'tensors' | 'text-embedding'; accelerator: 'auto' | 'cuda' | 'cpu'; embedding?: EmbeddingSpec };
-  /**
-   * `path` and then each of `additionalPaths` names a file, a folder (all files below it) or a glob, whose files are
-   * taken in ascending byte order of their path; a file that is named again is not read again. Files may be gzip.
-   * `openai-batch` goes with the task text-embedding.
-   */
-  input: { format: 'jsonl' | 'csv' | 'openai-batch'; root: string; path: string; additionalPaths: readonly string[] };
-  /** `path` names a folder, made when absent. */
-  output: { root: string; path: string; overwrite: boolean };
+  /** `openai-batch` goes with the task text-embedding. */
+  input: { format: 'jsonl' | 'csv' | 'openai-batch' } & (VolumeInputPlace | S3InputPlace);
+  output: { overwrite: boolean } & (VolumeOutputPlace | S3OutputPlace);
   sharding: { targetBytes: number; maxWorkers: number };
   /** `maxTokens`: elements along free dimensions, over all items of a run. `timeoutSeconds`: a model run that takes longer costs the process. */
   batching: { maxSize: number; timeoutSeconds: number; maxTokens?: number };
@@ -89,6 +100,33 @@ export interface EmbeddingSpec {
   maxSequenceLength?: number;
   /** Put before each text. */
   prompt?: string;
+}
+
+/**
+ * `path` and then each of `additionalPaths` names a file, a folder (all files below it) or a glob, whose files are
+ * taken in ascending byte order of their path; a file that is named again is not read again. Files may be gzip.
+ */
+export interface VolumeInputPlace {
+  root: string;
+  path: string;
+  additionalPaths: readonly string[];
+}
+
+/** The same with keys: of an object, of a folder (all objects whose key begins with it and "/") or a glob. */
+export interface S3InputPlace extends S3Place {
+  key: string;
+  additionalKeys: readonly string[];
+}
+
+/** `path` names a folder, made when absent. */
+export interface VolumeOutputPlace {
+  root: string;
+  path: string;
+}
+
+/** `prefix` is '' or ends with "/". */
+export interface S3OutputPlace extends S3Place {
+  prefix: string;
 }
 
 /** One run of one worker. `incarnation` is random per process, so that a restart in place is seen as such. */
@@ -132,7 +170,7 @@ export interface PlanResult {
 
 export interface FinishResult {
   items: ItemCounts;
-  /** Paths relative to the output volume's root. */
+  /** Paths relative to the output volume's root, or s3:// URLs. */
   results: string;
   errors: string;
   manifest: string;
@@ -171,6 +209,7 @@ export const fatalExitCodes = {
   AcceleratorUnavailable: 69,
   OutputExists: 73,
   OutputUnusable: 74,
+  AccessDenied: 77,
 } as const;
 export type FatalCode = keyof typeof fatalExitCodes;
 
@@ -244,7 +283,7 @@ export interface SyncResponse {
 }
 
 /**
- * Where a job's files are, relative to the output folder `<output.root>/<output.path>`.
+ * Where a job's files are, relative to the output folder: `<output.root>/<output.path>`, or the prefix in S3.
  * - `.millrace/<job UID>/shards.json` plan, exclusive create
  * - `.millrace/<job UID>/<shard>/<generation>/<start offset>` segments, exclusive create
  * - `results.jsonl`, `errors.jsonl`, `manifest.json`: visible only when complete; the manifest is the commit

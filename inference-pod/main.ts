@@ -11,6 +11,7 @@ import { exitCodes, type Fatal, fatalExitCodes } from './contract.ts';
 import { FatalError, messageOf } from './fatal.ts';
 import { startHealth } from './health.ts';
 import { Runner, type Workplace } from './runner.ts';
+import { takeS3Keys } from './s3-keys.ts';
 import { serve } from './serving/serve.ts';
 import { readServeConfig } from './serving/serve-config.ts';
 import { SyncClient } from './sync-client.ts';
@@ -57,11 +58,12 @@ function start([mode, ...more]: readonly string[]): Promise<number> {
 }
 
 async function work(): Promise<number> {
+  const keys = takeS3Keys();
   const config = readConfig();
   const { spec, worker, cpus, memoryBytes } = config;
   log.info({ job: `${spec.job.namespace}/${spec.job.name}`, uid: spec.job.uid, slot: worker.slot, attempt: worker.attempt, cpus }, 'worker started');
   const crash = Promise.withResolvers<never>();
-  const workplace = openWorkplace({ spec, owner: worker.incarnation, cpus, memoryBytes, log, onCrash: crash.reject });
+  const workplace = openWorkplace({ spec, owner: worker.incarnation, keys, cpus, memoryBytes, log, onCrash: crash.reject });
   loading = workplace;
   workplace.then(
     (ready) => {

@@ -1,4 +1,4 @@
-import { pause } from '../kit/backoff.ts';
+import { pause, sleep } from '../kit/backoff.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import {
@@ -17,8 +17,8 @@ import {
   type WorkerLoad,
 } from './contract.ts';
 import { RunStuck, type SessionPool } from './engine/pool.ts';
-import { FatalError, shorten } from './fatal.ts';
-import { finishJob } from './finishing/finish.ts';
+import { FatalError, messageOf, shorten } from './fatal.ts';
+import { finishJob, sweep } from './finishing/finish.ts';
 import { Gate } from './gate.ts';
 import type { Job } from './job.ts';
 import { type LeaseTask, oneGo } from './lease-task.ts';
@@ -33,6 +33,7 @@ import { SyncLoop } from './sync-loop.ts';
 const drainMs = 3_000;
 const stopMs = 2_000;
 const lastSyncMs = 3_000;
+const sweepMs = 2_000;
 
 /** What leases need and what takes a while: the output folder and the loaded model. */
 export interface Workplace {
@@ -77,6 +78,8 @@ export class Runner {
   #draining = false;
   #fatal: Fatal | undefined;
   #stuck: string | undefined;
+  /** This process stored a segment. */
+  #stored = false;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -111,14 +114,25 @@ export class Runner {
       (error: unknown) => this.#fail(error),
     );
     const looping = this.#loop.run(this.#over.signal);
+    let code: number | undefined;
     try {
-      return await this.#ending.promise;
+      code = await this.#ending.promise;
+      return code;
     } finally {
       for (const held of this.#held.values()) this.#stop(held);
       this.#over.abort();
       await looping;
       if (this.#fatal !== undefined || this.#stuck !== undefined || this.#draining) await this.#loop.last(lastSyncMs);
+      if (code === exitCodes.done || code === exitCodes.retired) await this.#sweep();
     }
+  }
+
+  /** A worker that stored something, and may have been late with it, leaves nothing of it in a job that is complete. */
+  async #sweep(): Promise<void> {
+    if (!this.#stored || this.#ready === undefined) return;
+    const { job } = this.#ready;
+    const swept = Promise.allSettled([...this.#held.values()].map(({ ended }) => ended)).then(() => sweep(job));
+    await Promise.race([swept.catch((error: unknown) => job.log.warn({ reason: messageOf(error) }, 'not swept')), sleep(sweepMs)]);
   }
 
   /** SIGTERM, or told to leave: closes the open segments, gives every lease back. Safe to call again. */
@@ -218,6 +232,7 @@ export class Runner {
     }
     const onDurable = (items: ItemCounts): void => {
       this.#rate.add(items.succeeded + items.failed, clock.monotonic());
+      this.#stored = true;
       this.#options.onDurable(items);
     };
     return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, clock, onDurable, onNews });

@@ -6,12 +6,14 @@ import { poolSize } from './engine/pool-size.ts';
 import { companionWarning } from './model/companions.ts';
 import { checkModelUnchanged, findModel } from './model/model-file.ts';
 import type { Workplace } from './runner.ts';
+import type { S3Keys } from './s3-keys.ts';
 import { openStores } from './stores/open-stores.ts';
 import { openText } from './text/open-text.ts';
 
 export interface WorkplaceOptions {
   spec: WorkerSpec;
   owner: string;
+  keys: S3Keys;
   cpus: number;
   memoryBytes: number | undefined;
   log: Log;
@@ -19,10 +21,10 @@ export interface WorkplaceOptions {
 }
 
 /** Finds and loads the model, and opens the output folder. Throws FatalError. */
-export async function openWorkplace({ spec, owner, cpus, memoryBytes, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
+export async function openWorkplace({ spec, owner, keys, cpus, memoryBytes, log, onCrash }: WorkplaceOptions): Promise<Workplace> {
   const text = await openText(spec.model);
   const model = await findModel(spec.model.root, spec.model.path, text?.parts);
-  const stores = await openStores(spec, owner);
+  const stores = await openStores(spec, keys, owner);
   const { timeoutSeconds } = spec.batching;
   const poolWanted = poolSize({ cpus, modelBytes: model.size, memoryBytes });
   const opened = await openPool({ model: spec.model, file: model.real, format: spec.input.format, ...(text === undefined ? {} : { text: text.settings }), size: poolWanted, runLimitMs: timeoutSeconds * 1_000, onCrash });

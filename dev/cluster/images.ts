@@ -139,7 +139,7 @@ function copyPackage(root: string, folder: string, context: string, arch: 'x64' 
 }
 
 /**
- * Makes an image that holds only files, for an image volume.
+ * Makes an image that holds only files: for an image volume, or a static program.
  * @param files path in the image → content, or `{from}` a file on this machine
  */
 export async function buildModelImage(tag: string, files: Record<string, string | Buffer | { from: string }>): Promise<string> {
@@ -150,7 +150,8 @@ export async function buildModelImage(tag: string, files: Record<string, string 
       mkdirSync(dirname(target), { recursive: true });
       if (typeof content === 'object' && 'from' in content) cpSync(content.from, target);
       else writeFileSync(target, content);
-      chmodSync(target, 0o644);
+      // Readable for any user, and still a program if it was one.
+      chmodSync(target, 0o644 | (statSync(target).mode & 0o111));
     }
     // The same files give the same image: Docker's build cache looks at times too.
     await sh('find', [context, '-exec', 'touch', '-h', '-d', '@0', '{}', '+']);

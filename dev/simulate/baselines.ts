@@ -26,12 +26,12 @@ const plainPolicy: Policy = { ...defaultPolicy, ageingPointsPerMinute: 0, depend
 function open(snapshot: Snapshot, now: number): Board {
   const jobs = snapshot.jobs.map((job) => ({ ...job, deadlineAt: undefined }));
   const board = setUp({ ...snapshot, jobs }, now, plainPolicy);
-  for (const job of board.jobs) job.obstacle = setAside(job);
+  const dependencies = dependenciesOf(snapshot, plainPolicy);
+  for (const job of board.jobs) job.obstacle = setAside(job, dependencies);
   board.ranked = board.jobs.filter(({ obstacle }) => obstacle === undefined);
   for (const job of board.ranked) rankJob(board, job);
   board.ranked.sort((a, b) => compareRanks(a.rank, b.rank));
   keepRunning(board);
-  const dependencies = dependenciesOf(snapshot, plainPolicy);
   for (const job of board.ranked) job.obstacle = barFrom(board, job, dependencies);
   return board;
 }

@@ -43,20 +43,24 @@ export async function localJob(file: string, uid: string, workers: number | unde
   const { model, input, output } = job.spec;
   const spec = workerSpec(job);
   spec.model.root = model.volume ? folder(model.volume.claimName) : modelFolder(model.image, folders.model);
-  spec.output.root = folder(output.volume.claimName);
+  if (!output.volume || input.s3) throw new StepError('read the manifest', 'input and output in S3 are for jobs in a cluster', 'use spec.input.volume and spec.output.volume, which are folders here');
+  const outputRoot = folder(output.volume.claimName);
+  spec.output = { ...spec.output, root: outputRoot, path: output.volume.path };
   let sample = false;
   if (input.volume) {
-    spec.input.root = folder(input.volume.claimName);
-    sample = await putSample(join(spec.input.root, input.volume.path));
+    const inputRoot = folder(input.volume.claimName);
+    spec.input = { ...spec.input, root: inputRoot, path: input.volume.path, additionalPaths: input.volume.additionalPaths ?? [] };
+    sample = await putSample(join(inputRoot, input.volume.path));
   } else if (input.inline !== undefined) {
-    spec.input.root = join(folders.base, '.input', uid);
-    await mkdir(spec.input.root, { recursive: true });
-    await writeFile(join(spec.input.root, spec.input.path), input.inline);
+    const inputRoot = join(folders.base, '.input', uid);
+    spec.input = { ...spec.input, root: inputRoot, path: 'input', additionalPaths: [] };
+    await mkdir(inputRoot, { recursive: true });
+    await writeFile(join(inputRoot, 'input'), input.inline);
   } else {
     throw new StepError('read the manifest', 'spec.input.configMap: there is no ConfigMap without a cluster', 'use spec.input.volume or spec.input.inline');
   }
-  await mkdir(spec.output.root, { recursive: true });
-  return { spec, ledger: { ...ledgerJob(job), holdVerdict: false }, name: job.metadata.name, workers: job.spec.workers.max, output: resolve(spec.output.root, spec.output.path), sample };
+  await mkdir(outputRoot, { recursive: true });
+  return { spec, ledger: { ...ledgerJob(job), holdVerdict: false }, name: job.metadata.name, workers: job.spec.workers.max, output: resolve(outputRoot, output.volume.path), sample };
 }
 
 function readManifest(file: string, uid: string): Stored {

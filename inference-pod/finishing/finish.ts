@@ -4,7 +4,7 @@ import { type FinishResult, files, type GenerationRange } from '../contract.ts';
 import { FatalError, messageOf } from '../fatal.ts';
 import { type Job, loadPlan } from '../job.ts';
 import type { ShardRange } from '../planning/cut.ts';
-import { type Plan, planResult } from '../planning/plan-file.ts';
+import { type Plan, planResult, removePlan } from '../planning/plan-file.ts';
 import { type ShardFolder, shardFolder } from '../segments/store.ts';
 import { Gone } from '../stores/store.ts';
 import { findPieces, JoinedFile, joinPieces, type Piece } from './join.ts';
@@ -139,12 +139,26 @@ function fingerprintOf({ files: planned }: Plan): string {
   return hash.digest('hex');
 }
 
+/**
+ * Removes what was stored after the commit by a worker that did not know of it: where a store has no folders, the
+ * removal of the state does not keep a late segment out. Does nothing before the commit.
+ */
+export async function sweep(job: Job): Promise<void> {
+  if (await findCommitted(job)) await removeState(job);
+}
+
 /** The job is committed: its segments have done their work. */
 async function conclude(job: Job, manifest: Manifest): Promise<FinishResult> {
+  await removeState(job);
+  return finishResult(manifest, job.output);
+}
+
+async function removeState(job: Job): Promise<void> {
   try {
+    // First the plan: whoever has this job still to do then finds the manifest, and begins nothing anew.
+    await removePlan(job.output, job.state);
     await job.output.removeFolder(job.state);
   } catch (error) {
     job.log.warn({ folder: job.state, reason: messageOf(error) }, 'segments could not be removed');
   }
-  return finishResult(manifest, job.output);
 }

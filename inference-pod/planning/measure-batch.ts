@@ -102,7 +102,6 @@ export function tokensOf({ spec }: Job): number {
 }
 
 async function isFirst(job: Job): Promise<boolean> {
-  await job.output.openFolder(job.state);
   return await job.output.create(`${job.state}/measuring`, []);
 }
 

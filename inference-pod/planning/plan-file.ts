@@ -58,6 +58,10 @@ export async function storePlan(store: OutputStore, stateFolder: string, plan: P
   return await store.create(`${stateFolder}/${name}`, [Buffer.from(`${JSON.stringify(stored)}\n`)]);
 }
 
+export async function removePlan(store: OutputStore, stateFolder: string): Promise<void> {
+  await store.remove(`${stateFolder}/${name}`);
+}
+
 export function planResult({ shards, items, exact, bytes, files }: Plan): PlanResult {
   return { shards: shards.length, items, exact, bytes, files: files.length };
 }

@@ -8,11 +8,13 @@ import type { Signature } from '../engine/signature.ts';
 import { type Concatenation, concatenate } from '../reading/concatenation.ts';
 import { maxLineBytes } from '../reading/limits.ts';
 import { LineReader } from '../reading/lines.ts';
+import { Unreachable } from '../stores/store.ts';
 import type { BatchPlan } from './batch-plan.ts';
 import { shardBytes } from './cut.ts';
 import { markPacked } from './mark-packed.ts';
 import { measureBatch } from './measure-batch.ts';
 import { type Plan, planResult, storePlan } from './plan-file.ts';
+import { proveExclusive } from './prove-exclusive.ts';
 import { type Scan, scanBoundaries, scanWhole } from './scan.ts';
 
 /** Up to this size the input is read once before the shards are cut, which gives exact counts and line numbers. */
@@ -31,6 +33,16 @@ export interface PlanPlace {
  * Throws FatalError for everything about input and output that no retry can mend.
  */
 export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit = scannedBytes): Promise<PlanResult> {
+  try {
+    return await plan(place, signal, scanLimit);
+  } catch (error) {
+    // Later it may be down for a while; a job that begins has most likely the wrong address, or no way there.
+    if (error instanceof Unreachable) throw new FatalError(error.code, `${error.message}; correct the endpoint, or let the Tenant's spec.network.egress allow it`);
+    throw error;
+  }
+}
+
+async function plan(place: PlanPlace, signal: AbortSignal, scanLimit: number): Promise<PlanResult> {
   const { job, pool } = place;
   const manifest = await findManifest(job.output, job.spec.job.uid);
   if (manifest.kind === 'ours') return manifest.manifest.plan;
@@ -41,6 +53,7 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
   const written = new Set([files.results, files.errors, files.manifest].map((name) => job.output.address(name)));
   const { format } = job.spec.input;
   const found = concatenate(job.input, await markPacked(job.input, await job.input.find(written)));
+  await proveExclusive(job);
   const size = shardBytes(found.total, job.spec.sharding);
   // Where a record ends can be told from anywhere in lines of JSON, and from the start alone in CSV and in packed files.
   const anywhere = format !== 'csv' && found.files.every(({ packed }) => packed === undefined);
@@ -50,9 +63,8 @@ export async function planInput(place: PlanPlace, signal: AbortSignal, scanLimit
   const { batch, warning, sizes } = await measureBatch({ ...place, input, items: scan.items, signal });
   if (warning !== undefined) place.warnings.push(warning);
   job.log.info({ ...batch, ...(warning === undefined ? {} : { warning }), measured: sizes.map(({ size: tried, itemMs }) => `${tried}: ${itemMs.toPrecision(3)} ms`) }, 'batch size');
-  const plan = planOf(job, input, scan, batch);
-  await job.output.openFolder(job.state);
-  if (await storePlan(job.output, job.state, plan)) return planResult(plan);
+  const made = planOf(job, input, scan, batch);
+  if (await storePlan(job.output, job.state, made)) return planResult(made);
   const first = await adoptPlan(job);
   if (first === undefined) throw new Error('the plan was there and is gone');
   return first;

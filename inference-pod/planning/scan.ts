@@ -1,5 +1,6 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { FatalError } from '../fatal.ts';
+import { inOrder } from '../in-order.ts';
 import { type Concatenation, concatenate, type InputFile } from '../reading/concatenation.ts';
 import { Unpacking } from '../reading/input-reader.ts';
 import { freeExpansion, maxExpansion } from '../reading/limits.ts';
@@ -19,6 +20,9 @@ export interface Scan {
 
 const newline = 0x0a;
 const blockBytes = 1024 * 1024;
+/** Small files are read some at a time: in a remote store each one is a round trip. */
+const smallBytes = 256 * 1024;
+const smallAtOnce = 16;
 
 export interface WholeScan extends Scan {
   /** The input with the sizes that packed files turned out to have. */
@@ -41,7 +45,7 @@ export async function scanWhole(input: Concatenation, bytesPerShard: number, sig
     if (open && end > open.start) shards.push({ ...open, end });
     open = undefined;
   };
-  for (const file of input.files) {
+  for await (const { file, whole } of inOrder(input.files, smallAtOnce, async (one) => ({ file: one, whole: await readSmall(input.store, one) }))) {
     const hash = createHash('sha256');
     const packed = file.packed !== undefined;
     if (packed) close(base);
@@ -58,7 +62,7 @@ export async function scanWhole(input: Concatenation, bytesPerShard: number, sig
       content = false;
       recordEnd.reset();
     };
-    for await (const bytes of blocksOf(input.store, file, (part) => hash.update(part))) {
+    for await (const bytes of whole ? once(whole, hash) : blocksOf(input.store, file, (part) => hash.update(part))) {
       signal.throwIfAborted();
       let head = at === 0 && isByteOrderMark(bytes) ? 3 : 0;
       for (;;) {
@@ -80,6 +84,24 @@ export async function scanWhole(input: Concatenation, bytesPerShard: number, sig
   }
   close(base);
   return { input: concatenate(input.store, files), shards, items, exact: true, sha256 };
+}
+
+/** A small file that is not packed; undefined for others. */
+async function readSmall(store: InputStore, file: InputFile): Promise<Buffer | undefined> {
+  if (file.packed !== undefined || file.size > smallBytes || file.size === 0) return undefined;
+  const whole = Buffer.allocUnsafeSlow(file.size);
+  const reader = await store.open(file);
+  try {
+    await reader.read(whole, 0);
+  } finally {
+    await reader.close();
+  }
+  return whole;
+}
+
+function* once(whole: Buffer, hash: Hash): Generator<Buffer> {
+  hash.update(whole);
+  yield whole;
 }
 
 /** The text of a file in blocks; `onStored` sees the bytes that are stored. Blocks are valid until the next one. */

@@ -2,6 +2,7 @@
  * Where input is read from and results are written to. There is one folder per kind of store; the rest of the worker
  * knows these interfaces alone.
  */
+import type { FatalCode } from '../contract.ts';
 import type { PlannedFile } from '../planning/plan-file.ts';
 import type { InputFile } from '../reading/concatenation.ts';
 
@@ -27,6 +28,16 @@ export interface InputStore {
   open(file: InputFile, end?: number): Promise<FileReader>;
   /** Throws FatalError when one of `files` is not what the plan saw. A store may leave that to `FileReader.read`. */
   check(files: readonly PlannedFile[]): Promise<void>;
+}
+
+/** The store gave no answer, for longer than a short disturbance takes. `code` is that of the FatalError which it is to a job that never had one. */
+export class Unreachable extends Error {
+  readonly code: FatalCode;
+
+  constructor(code: FatalCode, message: string, options: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
 }
 
 /** The folder of what this would have written to is gone: the job was committed by another worker. */

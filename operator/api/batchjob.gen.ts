@@ -129,7 +129,7 @@ export interface BatchJobModelEmbedding {
   prompt?: string;
 }
 /**
- * Where the items come from. Exactly one of volume, configMap and inline.
+ * Where the items come from. Exactly one of volume, s3, configMap and inline.
  */
 export interface BatchJobInput {
   /**
@@ -137,6 +137,7 @@ export interface BatchJobInput {
    */
   format: 'jsonl' | 'csv' | 'openai-batch';
   volume?: BatchJobInputVolume;
+  s3?: BatchJobInputS3;
   configMap?: BatchJobInputConfigMap;
   /**
    * The items themselves, for small jobs.
@@ -163,6 +164,41 @@ export interface BatchJobInputVolume {
   additionalPaths?: string[];
 }
 /**
+ * Input objects in a bucket of AWS S3, or of any server that speaks its protocol.
+ */
+export interface BatchJobInputS3 {
+  /**
+   * Name of the bucket.
+   */
+  bucket: string;
+  /**
+   * Key of an object, of a folder (all objects whose key begins with it and a slash) or a glob such as in/*.jsonl. Objects are taken in ascending byte order of their keys.
+   */
+  key: string;
+  /**
+   * Further objects, folders and globs, read behind key in the order given. An object that is found again is not read again.
+   *
+   * Items: An object, a folder or a glob, as key.
+   */
+  additionalKeys?: string[];
+  /**
+   * Base URL of the S3 server, such as http://s3.storage.svc:9000. AWS when absent. The Tenant's spec.network.egress must allow it.
+   */
+  endpoint?: string;
+  /**
+   * Region of the bucket; many servers other than AWS take any.
+   */
+  region: string;
+  /**
+   * Name the bucket in the path of requests rather than in the host name. True when absent and there is an endpoint, else false.
+   */
+  pathStyle?: boolean;
+  /**
+   * Name of a Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary ones, AWS_SESSION_TOKEN. Only the worker pods get them; they wait until the Secret is there.
+   */
+  credentialsSecret: string;
+}
+/**
  * Input in a ConfigMap. It is copied when the job starts, so later changes of the ConfigMap do not matter.
  */
 export interface BatchJobInputConfigMap {
@@ -176,12 +212,13 @@ export interface BatchJobInputConfigMap {
   key: string;
 }
 /**
- * Where results.jsonl, errors.jsonl and manifest.json are written. They appear when the job is complete, never half-written.
+ * Where results.jsonl, errors.jsonl and manifest.json are written. They appear when the job is complete, never half-written. Exactly one of volume and s3.
  */
 export interface BatchJobOutput {
-  volume: BatchJobOutputVolume;
+  volume?: BatchJobOutputVolume;
+  s3?: BatchJobOutputS3;
   /**
-   * Replace the results of another job that are in the folder. Without it the job fails with reason OutputExists.
+   * Replace the results of another job that are in the folder or below the prefix. Without it the job fails with reason OutputExists.
    */
   overwrite: boolean;
 }
@@ -197,6 +234,35 @@ export interface BatchJobOutputVolume {
    * Folder on the volume, made when absent, without a leading slash.
    */
   path: string;
+}
+/**
+ * Objects in a bucket of AWS S3, or of a server that speaks its protocol and honours If-None-Match on writes (a job finds out at its start, and fails where it does not).
+ */
+export interface BatchJobOutputS3 {
+  /**
+   * Name of the bucket.
+   */
+  bucket: string;
+  /**
+   * What the keys of the objects begin with, such as results/digits; "/" is added where it does not end with one.
+   */
+  prefix: string;
+  /**
+   * Base URL of the S3 server, such as http://s3.storage.svc:9000. AWS when absent. The Tenant's spec.network.egress must allow it.
+   */
+  endpoint?: string;
+  /**
+   * Region of the bucket; many servers other than AWS take any.
+   */
+  region: string;
+  /**
+   * Name the bucket in the path of requests rather than in the host name. True when absent and there is an endpoint, else false.
+   */
+  pathStyle?: boolean;
+  /**
+   * Name of a Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary ones, AWS_SESSION_TOKEN. Only the worker pods get them; they wait until the Secret is there.
+   */
+  credentialsSecret: string;
 }
 /**
  * The pool of worker pods.
@@ -380,11 +446,11 @@ export interface BatchJobStatus {
    */
   workers?: BatchJobStatusWorker[];
   /**
-   * The results: claim and path.
+   * The results: claim and path, or an s3:// URL.
    */
   output?: string;
   /**
-   * The failed items: claim and path.
+   * The failed items: claim and path, or an s3:// URL.
    */
   errors?: string;
   /**

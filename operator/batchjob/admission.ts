@@ -111,7 +111,7 @@ function inputCopied(_job: StoredBatchJob, { inputCopy }: Observed): Obstacle | 
 
 function fieldOf({ spec }: StoredBatchJob, claimName: string): string {
   if (spec.input.volume?.claimName === claimName) return 'spec.input.volume.claimName';
-  return spec.output.volume.claimName === claimName ? 'spec.output.volume.claimName' : 'spec.model.volume.claimName';
+  return spec.output.volume?.claimName === claimName ? 'spec.output.volume.claimName' : 'spec.model.volume.claimName';
 }
 
 function toText({ key = '', operator = 'Equal', value = '', effect = '', tolerationSeconds }: Toleration): string {

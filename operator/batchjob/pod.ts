@@ -1,5 +1,5 @@
 import { annotations, API_VERSION, kueue, labels, MANAGED_BY, WORKER_CONTAINER, WORKER_SERVICE_ACCOUNT } from '../api/names.ts';
-import { env, SYNC_AUDIENCE } from '../../inference-pod/contract.ts';
+import { env, s3Env, SYNC_AUDIENCE } from '../../inference-pod/contract.ts';
 import type { KubeObject, OwnerReference } from '../kube/object.ts';
 import type { StoredBatchJob, TenantView, WorkerSettings } from './observe.ts';
 import { podName } from './pod-state.ts';
@@ -42,7 +42,8 @@ export function workerPod(
   spread: Spread,
   { slot, attempt }: SlotAttempt,
 ): KubeObject {
-  const { model, workers, input, queueName } = job.spec;
+  const { model, workers, input, output, queueName } = job.spec;
+  const copied = !input.volume && !input.s3;
   const claims = claimMounts(job.spec);
   const common = jobLabels(job, tenant.name);
   const pullSecrets = [...new Set([...tenant.imagePullSecrets, ...(model.imagePullSecrets ?? [])])];
@@ -50,14 +51,14 @@ export function workerPod(
     { name: 'tmp', emptyDir: {} },
     { name: 'token', projected: { sources: [{ serviceAccountToken: { audience: SYNC_AUDIENCE, expirationSeconds: 3600, path: 'token' } }] } },
     ...(model.image === undefined ? [] : [{ name: 'model', image: { reference: model.image, pullPolicy: 'IfNotPresent' } }]),
-    ...(input.volume ? [] : [{ name: 'input', configMap: { name: inputCopyName(job.metadata.name) } }]),
+    ...(!copied ? [] : [{ name: 'input', configMap: { name: inputCopyName(job.metadata.name) } }]),
     ...claims.map(({ claimName }, index) => ({ name: `claim-${index}`, persistentVolumeClaim: { claimName } })),
   ];
   const volumeMounts = [
     { name: 'tmp', mountPath: '/tmp' },
     { name: 'token', mountPath: TOKEN_FOLDER, readOnly: true },
     ...(model.image === undefined ? [] : [{ name: 'model', mountPath: MODEL_ROOT, readOnly: true }]),
-    ...(input.volume ? [] : [{ name: 'input', mountPath: INPUT_COPY_ROOT, readOnly: true }]),
+    ...(!copied ? [] : [{ name: 'input', mountPath: INPUT_COPY_ROOT, readOnly: true }]),
     ...claims.map(({ mountPath, readOnly }, index) => ({ name: `claim-${index}`, mountPath, readOnly })),
   ];
   const pod = {
@@ -110,6 +111,8 @@ export function workerPod(
             { name: env.healthPort, value: `${HEALTH_PORT}` },
             { name: env.terminationLog, value: '/dev/termination-log' },
             { name: env.logLevel, value: settings.logLevel },
+            ...keysOf('input', input.s3?.credentialsSecret),
+            ...keysOf('output', output.s3?.credentialsSecret),
           ],
           ports: [{ name: 'health', containerPort: HEALTH_PORT }],
           resources: workerResources(job, settings),
@@ -127,6 +130,18 @@ export function workerPod(
     },
   };
   return pod;
+}
+
+/**
+ * The keys of an S3 store, as references: the operator never reads them. Not as mounted files, because only for
+ * variables the kubelet says in the pod's status which Secret or key is missing; a container that starts again has
+ * what the Secret holds then.
+ */
+function keysOf(direction: keyof typeof s3Env, secret: string | undefined): object[] {
+  if (secret === undefined) return [];
+  const { accessKeyId, secretAccessKey, sessionToken } = s3Env[direction];
+  const ref = (name: string, key: string, optional = false): object => ({ name, valueFrom: { secretKeyRef: { name: secret, key, optional } } });
+  return [ref(accessKeyId, 'AWS_ACCESS_KEY_ID'), ref(secretAccessKey, 'AWS_SECRET_ACCESS_KEY'), ref(sessionToken, 'AWS_SESSION_TOKEN', true)];
 }
 
 /** Requests and limits of a worker: the job's, completed from the settings; what has only one of the two gets both. No GPU unless one is used. */

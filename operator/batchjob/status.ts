@@ -1,4 +1,4 @@
-import type { BatchJobStatus } from '../api/batchjob.gen.ts';
+import type { BatchJobSpec, BatchJobStatus } from '../api/batchjob.gen.ts';
 import { labels } from '../api/names.ts';
 import { etaText, progressText, rateText } from '../dispatch/progress-text.ts';
 import { conditionsOf } from './conditions.ts';
@@ -25,7 +25,7 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
   const message = messageOf(job, observed, situation, state, seconds);
   const tenant = observed.tenant?.name ?? before.tenant;
   const original = duplicateOf(job, observed);
-  const folder = resultsFolder(spec.output.volume.path);
+  const folder = outputFolder(spec.output);
   return {
     ...(metadata.generation === undefined ? {} : { observedGeneration: metadata.generation }),
     state,
@@ -39,8 +39,8 @@ export function statusOf(job: StoredBatchJob, observed: Observed, situation: Sit
     selector: `${labels.jobUid}=${metadata.uid}`,
     readyWorkers: `${atWork(observed)}/${finished || original !== undefined ? 0 : wantedWorkers(job, spread)}`,
     ...(finished ? {} : { workers: workerEntries(job, observed, made, now) }),
-    output: shorten(`${spec.output.volume.claimName}/${folder}results.jsonl`, 2048),
-    errors: shorten(`${spec.output.volume.claimName}/${folder}errors.jsonl`, 2048),
+    output: shorten(`${folder}results.jsonl`, 2048),
+    errors: shorten(`${folder}errors.jsonl`, 2048),
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
     conditions: conditionsOf(job, observed, situation, state, message, now),
@@ -60,10 +60,11 @@ function secondsBetween(start: string | undefined, end: string | undefined): num
   return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
 }
 
-/** `out/` for "out", "./out/" and "out"; nothing for the volume's root. */
-function resultsFolder(path: string): string {
-  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
-  return parts.map((part) => `${part}/`).join('');
+/** `data/out/` for claim "data" and path "out" or "./out/"; `s3://bucket/out/` for prefix "out". */
+function outputFolder({ volume, s3 }: BatchJobSpec['output']): string {
+  const place = s3 ? `${s3.bucket}/${s3.prefix}` : `${volume?.claimName}/${volume?.path}`;
+  const parts = place.split('/').filter((part) => part !== '' && (s3 !== undefined || part !== '.'));
+  return `${s3 ? 's3://' : ''}${parts.map((part) => `${part}/`).join('')}`;
 }
 
 type ProgressFields = Pick<BatchJobStatus, 'progress' | 'rate' | 'eta' | 'items' | 'shards' | 'lastCheckpointTime'>;

@@ -19,7 +19,7 @@ export function claimMounts(spec: BatchJobSpec): ClaimMount[] {
     if (mount) mount.readOnly &&= readOnly;
     else mounts.set(claimName, { claimName, mountPath: claimRoot(claimName), readOnly });
   };
-  use(spec.output.volume.claimName, false);
+  use(spec.output.volume?.claimName, false);
   use(spec.input.volume?.claimName, true);
   use(spec.model.volume?.claimName, true);
   return [...mounts.values()];

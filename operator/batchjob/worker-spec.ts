@@ -1,5 +1,5 @@
-import type { BatchJob } from '../api/batchjob.gen.ts';
-import type { WorkerSpec } from '../../inference-pod/contract.ts';
+import type { BatchJob, BatchJobSpec } from '../api/batchjob.gen.ts';
+import type { S3InputPlace, S3OutputPlace, S3Place, VolumeInputPlace, VolumeOutputPlace, WorkerSpec } from '../../inference-pod/contract.ts';
 import { exceeds } from '../api/quantity.ts';
 import { claimRoot } from './volumes.ts';
 
@@ -20,16 +20,30 @@ export function workerSpec(job: BatchJob & { metadata: { uid: string; namespace?
       accelerator: workers.accelerator === 'auto' && !usesGpu(job) ? 'cpu' : workers.accelerator,
       ...(model.task === 'text-embedding' ? { embedding: { truncate: false, ...model.embedding } } : {}),
     },
-    input: {
-      format: input.format,
-      root: input.volume ? claimRoot(input.volume.claimName) : INPUT_COPY_ROOT,
-      path: input.volume?.path ?? INPUT_COPY_KEY,
-      additionalPaths: input.volume?.additionalPaths ?? [],
-    },
-    output: { root: claimRoot(output.volume.claimName), path: output.volume.path, overwrite: output.overwrite },
+    input: { format: input.format, ...inputPlace(input) },
+    output: { overwrite: output.overwrite, ...outputPlace(output) },
     sharding: { targetBytes: bytesOf(sharding.targetBytes), maxWorkers: workers.max },
     batching: { maxSize: batching.maxSize, timeoutSeconds: batching.timeoutSeconds, ...(batching.maxTokens === undefined ? {} : { maxTokens: batching.maxTokens }) },
   };
+}
+
+function inputPlace({ volume, s3 }: BatchJobSpec['input']): VolumeInputPlace | S3InputPlace {
+  if (s3) return { ...s3Place(s3), key: s3.key, additionalKeys: s3.additionalKeys ?? [] };
+  if (volume) return { root: claimRoot(volume.claimName), path: volume.path, additionalPaths: volume.additionalPaths ?? [] };
+  return { root: INPUT_COPY_ROOT, path: INPUT_COPY_KEY, additionalPaths: [] };
+}
+
+function outputPlace({ volume, s3 }: BatchJobSpec['output']): VolumeOutputPlace | S3OutputPlace {
+  if (s3) return { ...s3Place(s3), prefix: s3.prefix === '' || s3.prefix.endsWith('/') ? s3.prefix : `${s3.prefix}/` };
+  // One of the two is there: the schema sees to it.
+  const { claimName, path } = volume as NonNullable<typeof volume>;
+  return { root: claimRoot(claimName), path };
+}
+
+type S3Spec = Pick<NonNullable<BatchJobSpec['output']['s3']>, 'bucket' | 'region' | 'endpoint' | 'pathStyle'>;
+
+function s3Place({ bucket, region, endpoint, pathStyle = endpoint !== undefined }: S3Spec): S3Place {
+  return { bucket, region, pathStyle, ...(endpoint === undefined ? {} : { endpoint }) };
 }
 
 /** A worker gets a GPU when the job insists on CUDA or its resources name one. */

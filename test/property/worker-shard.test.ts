@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createLog } from '../../kit/log.ts';
+import type { VolumeOutputPlace } from '../../inference-pod/contract.ts';
 import type { Run } from '../../inference-pod/engine/batch.ts';
 import { runChunk } from '../../inference-pod/engine/chunk-runner.ts';
 import type { Sessions } from '../../inference-pod/engine/pool.ts';
@@ -127,7 +128,7 @@ const line = fc.oneof(
 
 /** The job as another worker sees it. */
 async function another(job: Job): Promise<Job> {
-  return { ...job, output: await VolumeOutput.open(job.spec.output, `o${Math.random()}`) };
+  return { ...job, output: await VolumeOutput.open(job.spec.output as VolumeOutputPlace, `o${Math.random()}`) };
 }
 
 async function complete(job: Job, attempts: readonly Attempt[], side: number): Promise<string[]> {

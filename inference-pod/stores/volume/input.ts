@@ -1,6 +1,6 @@
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { WorkerSpec } from '../../contract.ts';
+import type { VolumeInputPlace } from '../../contract.ts';
 import { errnoOf, FatalError } from '../../fatal.ts';
 import type { PlannedFile } from '../../planning/plan-file.ts';
 import type { InputFile } from '../../reading/concatenation.ts';
@@ -8,8 +8,6 @@ import { inputChanged } from '../input-changed.ts';
 import type { FileReader, InputStore } from '../store.ts';
 import { findAllInputFiles } from './input-files.ts';
 import { UnchangedFiles } from './unchanged.ts';
-
-export type VolumeInputPlace = Pick<WorkerSpec['input'], 'root' | 'path' | 'additionalPaths'>;
 
 /** Files below the mount point of a volume. */
 export class VolumeInput implements InputStore {

@@ -1,13 +1,11 @@
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { WorkerSpec } from '../../contract.ts';
+import type { VolumeOutputPlace } from '../../contract.ts';
 import { errnoOf } from '../../fatal.ts';
 import { Gone, type OutputStore, type OutputWriter } from '../store.ts';
 import { createExclusively, makeFolder, publishExclusively, replaceDurably, unlinkIfThere } from './durable.ts';
 import { openOutputFolder, whileWriting } from './output-folder.ts';
-
-export type VolumeOutputPlace = Pick<WorkerSpec['output'], 'root' | 'path'>;
 
 /** A folder on a volume that takes hard links. */
 export class VolumeOutput implements OutputStore {

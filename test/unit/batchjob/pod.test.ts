@@ -141,6 +141,25 @@ describe('where workers may run', () => {
   });
 });
 
+/** Reads from AWS and writes to a server of its own. */
+const inS3 = () =>
+  aBatchJob().with({
+    input: { volume: undefined, s3: { bucket: 'lake', key: 'in/*.jsonl', credentialsSecret: 'reader' } },
+    output: { volume: undefined, s3: { bucket: 'results', prefix: 'digits', endpoint: 'http://s3:9000', region: 'eu-west-1', credentialsSecret: 'writer' } },
+  } as never);
+
+test('a worker of a job in S3 refers to the keys in the Secrets, and mounts no input', () => {
+  const pod = make(inS3());
+  const from = (name: string, key: string, optional: boolean): object => ({ valueFrom: { secretKeyRef: { name, key, optional } } });
+  const variables = pod.spec.containers[0].env;
+  const of = (name: string): unknown => variables.find((variable) => variable.name === name);
+  expect(of('MILLRACE_INPUT_ACCESS_KEY_ID')).toMatchObject(from('reader', 'AWS_ACCESS_KEY_ID', false));
+  expect(of('MILLRACE_INPUT_SECRET_ACCESS_KEY')).toMatchObject(from('reader', 'AWS_SECRET_ACCESS_KEY', false));
+  expect(of('MILLRACE_OUTPUT_SECRET_ACCESS_KEY')).toMatchObject(from('writer', 'AWS_SECRET_ACCESS_KEY', false));
+  expect(of('MILLRACE_OUTPUT_SESSION_TOKEN')).toMatchObject(from('writer', 'AWS_SESSION_TOKEN', true));
+  expect(pod.spec.volumes.map(({ name }) => name)).toEqual(['tmp', 'token', 'model']);
+});
+
 describe('what a worker is told', () => {
   test('has paths as they are in its container', () => {
     expect(workerSpec(aBatchJob().workers(8).build())).toEqual({
@@ -159,6 +178,12 @@ describe('what a worker is told', () => {
     expect(model({ task: 'text-embedding' }).embedding).toEqual({ truncate: false });
     expect(model({ task: 'text-embedding', embedding: { truncate: true, pooling: 'cls' } }).embedding).toEqual({ truncate: true, pooling: 'cls' });
     expect(model({ task: 'tensors' })).not.toHaveProperty('embedding');
+  });
+
+  test('has buckets, and keys only by name', () => {
+    const { input, output } = workerSpec(inS3().build());
+    expect(input).toEqual({ format: 'jsonl', bucket: 'lake', region: 'us-east-1', pathStyle: false, key: 'in/*.jsonl', additionalKeys: [] });
+    expect(output).toEqual({ overwrite: false, bucket: 'results', region: 'eu-west-1', endpoint: 'http://s3:9000', pathStyle: true, prefix: 'digits/' });
   });
 
   test.each([[1000, 1000], ['64', 64], ['1k', 1000], ['2Ki', 2048], ['3M', 3e6], ['1Gi', 2 ** 30], [0, 1]])('sharding.targetBytes %s is %i bytes', (given, bytes) => {

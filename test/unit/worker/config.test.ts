@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { readConfig, readEarlyConfig } from '../../../inference-pod/config.ts';
-import { env } from '../../../inference-pod/contract.ts';
+import { env, s3Env } from '../../../inference-pod/contract.ts';
+import { takeS3Keys } from '../../../inference-pod/s3-keys.ts';
 
 const spec = {
   job: { uid: '5f0c', namespace: 'tenant-acme', name: 'nightly' },
@@ -49,6 +50,20 @@ describe('the configuration', () => {
     const model = { ...spec.model, task: 'text-embedding', embedding };
     expect(readConfig(having('model', model), {}).spec.model).toEqual(model);
     expect(readConfig(having('model', { ...model, embedding: { truncate: false } }), {}).spec.model.embedding).toEqual({ truncate: false });
+  });
+
+  test('takes the keys of S3 stores out of the environment', () => {
+    const environment: Record<string, string | undefined> = { ...base, [s3Env.output.accessKeyId]: 'id', [s3Env.output.secretAccessKey]: 'canary\n', [s3Env.input.sessionToken]: 'canary' };
+    expect(takeS3Keys(environment)).toEqual({ output: { accessKeyId: 'id', secretAccessKey: 'canary' } });
+    expect(JSON.stringify(environment)).not.toContain('canary');
+  });
+
+  test('may have input and output in S3', () => {
+    const place = { bucket: 'b', region: 'r', endpoint: 'http://s3:9000', pathStyle: true };
+    const inS3 = { ...spec, input: { format: 'csv', ...place, key: 'in/', additionalKeys: ['more'] }, output: { overwrite: true, ...place, prefix: 'out/' } };
+    expect(readConfig({ ...base, [env.spec]: JSON.stringify(inS3) }, {}).spec).toEqual(inS3);
+    const refused = { ...inS3, output: { ...inS3.output, prefix: 'out' } };
+    expect(() => readConfig({ ...base, [env.spec]: JSON.stringify(refused) }, {})).toThrow('output.prefix is "out", expected nothing, or text that ends with "/"');
   });
 
   test('falls back to a known log level', () => {
