@@ -105,8 +105,8 @@ export class ServingProcess {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy();
     if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
     await this.exit;
+    await this.#agent.close();
   }
 }

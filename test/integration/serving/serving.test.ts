@@ -22,6 +22,9 @@ async function startReady(...args: Parameters<typeof ServingProcess.start>): Pro
   return await (await start(...args)).ready();
 }
 
+/** The machine may be busy with much else. */
+const until = (check: () => Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 30_000, interval: 5 });
+
 const { spec } = ServingProcess;
 /** One row of a vector x. */
 const vector = (x: readonly number[], more: object = {}): object => ({ ...more, inputs: [{ name: 'x', shape: [1, x.length], datatype: 'FP32', data: x }] });
@@ -95,7 +98,7 @@ describe('many clients at once', () => {
       return performance.now();
     };
     const slow = ask('slow', 3e6);
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(1), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(1));
     const began = performance.now();
     const quick = ask('quick', 1);
     const [slowAt, quickAt] = await Promise.all([slow, quick]);
@@ -136,13 +139,13 @@ describe('a server with too much to do', () => {
     const clients = Array.from({ length: 5 }, () => new AbortController());
     const waiting = clients.map(({ signal }) => serving.infer(scalar(3e6), { signal }));
     const outcomes = Promise.allSettled(waiting);
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(6), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(6));
     for (const client of clients) client.abort();
     await outcomes;
     // One is with the session already, ahead of its run.
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_queue_depth')).toBe(0), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_queue_depth')).toBe(0));
     expect((await busy).status).toBe(200);
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(0), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(0));
     expect(await serving.metric('millrace_serve_batch_rows_sum')).toBeLessThanOrEqual(2);
     expect(await serving.metric('millrace_serve_held_bytes')).toBe(0);
   });
@@ -208,7 +211,7 @@ describe('what clients get wrong', () => {
     await once(drip, 'close');
     clearInterval(timer);
     expect(answer).toMatch(/^HTTP\/1\.1 408 /);
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_held_bytes')).toBe(0), { interval: 20 });
+    await until(async () => expect(await serving.metric('millrace_serve_held_bytes')).toBe(0));
   });
 });
 
@@ -238,9 +241,9 @@ describe('the life of a server', () => {
   test('SIGTERM: it is no longer ready, finishes what it took, and ends with 143', async () => {
     const serving = await startReady(spec(spinning(), { batching: { maxSize: 1 } }));
     const taken = [1e6, 1e6, 1e6].map((turns) => serving.infer(scalar(turns)));
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(3), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(3));
     serving.child.kill('SIGTERM');
-    await vi.waitFor(async () => expect((await serving.call('/v2/health/ready')).status).toBe(503), { interval: 5 });
+    await until(async () => expect((await serving.call('/v2/health/ready')).status).toBe(503));
     expect(await serving.infer(scalar(1))).toMatchObject({ status: 503, headers: { connection: 'close' }, body: '{"error":"the server is shutting down; send the request to another one"}' });
     expect((await Promise.all(taken)).map(({ status }) => status)).toEqual([200, 200, 200]);
     expect(await serving.exit).toBe(143);
@@ -249,7 +252,7 @@ describe('the life of a server', () => {
   test('SIGTERM with more to do than there is time for: the rest gets 503', async () => {
     const serving = await startReady(spec(spinning(), { batching: { maxSize: 1 }, drainSeconds: 0 }));
     const taken = [2e6, 2e6, 2e6].map((turns) => serving.infer(scalar(turns)));
-    await vi.waitFor(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(3), { interval: 5 });
+    await until(async () => expect(await serving.metric('millrace_serve_open_requests')).toBe(3));
     serving.child.kill('SIGTERM');
     for (const answer of await Promise.all(taken)) expect(answer).toMatchObject({ status: 503, body: '{"error":"the server is shutting down and did not get to this request; send it again"}' });
     expect([143, 'SIGKILL']).toContain(await serving.exit);
