@@ -237,13 +237,28 @@ export interface WorkerEngine {
   threads: number;
 }
 
+/** Milliseconds of the model runs of the last minute: half of them, 90 % and 99 % took no longer. */
+export interface WorkerRuns {
+  count: number;
+  p50: number;
+  p90: number;
+  p99: number;
+}
+
+/** What the operator can judge a worker by. */
 export interface WorkerLoad {
   /** Items made durable per second since the process started work, smoothed. */
   itemsPerSecond: number;
   cpuSeconds: number;
   rssBytes: number;
-  /** 'cpu' or 'cuda' once the model is loaded. */
-  provider?: string;
+  /** CPUs in use on the mean since the report before; absent in the first. */
+  cpus?: number;
+  /** Absent when there were no runs in the last minute. */
+  runs?: WorkerRuns;
+  /** Chunks of input that wait for a session. */
+  queueDepth?: number;
+  /** Items in a row that the model refused, up to now. */
+  failuresInARow?: number;
   /** Present once the model is loaded. */
   engine?: WorkerEngine;
   /** Something the user should know and that is not fatal, e.g. a fallback to CPU. At most 300 characters. */

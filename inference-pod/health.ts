@@ -1,6 +1,7 @@
 import { type HealthServer, serveHealth } from '../kit/http.ts';
-import { counter, createRegistry, gauge, type Registry } from '../kit/metrics.ts';
+import { counter, createRegistry, exponentialBuckets, gauge, histogram, type Registry } from '../kit/metrics.ts';
 import type { ItemCounts, WorkerEngine } from './contract.ts';
+import type { RunTimes } from './reading/chunk.ts';
 
 /** What the metrics show of a running worker. */
 export interface Vitals {
@@ -9,10 +10,13 @@ export interface Vitals {
   leases: number;
   itemsPerSecond: number;
   reachable: boolean;
+  queueDepth: number;
+  failuresInARow: number;
 }
 
 export interface Health {
   countItems(items: ItemCounts): void;
+  countRuns(runs: RunTimes): void;
   close(): Promise<void>;
 }
 
@@ -24,11 +28,14 @@ export async function startHealth(port: number, vitals: () => Vitals): Promise<H
     help: 'Items that this worker made durable, by outcome.',
     labels: ['outcome'],
   });
+  const runs = histogram(registry, { name: 'millrace_worker_run_seconds', help: 'How long model runs took.', buckets: exponentialBuckets(0.0005, 2, 17) });
   const show = (name: string, help: string, value: () => number): void => {
     gauge(registry, { name: `millrace_worker_${name}`, help, collect: (metric) => metric.set(value()) });
   };
   show('leases', 'Leases that this worker holds.', () => vitals().leases);
   show('items_per_second', 'Items made durable per second, over the last 15 seconds.', () => vitals().itemsPerSecond);
+  show('queue_depth', 'Chunks of input that wait for a session.', () => vitals().queueDepth);
+  show('failures_in_a_row', 'Items in a row that the model refused.', () => vitals().failuresInARow);
   show('model_loaded', '1 when the model is loaded.', () => Number(vitals().engine !== undefined));
   show('sync_up', '1 when the last sync was answered.', () => Number(vitals().reachable));
   showEngine(registry, () => vitals().engine);
@@ -41,6 +48,9 @@ export async function startHealth(port: number, vitals: () => Vitals): Promise<H
     countItems: ({ succeeded, failed }) => {
       items.inc({ outcome: 'succeeded' }, succeeded);
       items.inc({ outcome: 'failed' }, failed);
+    },
+    countRuns: ({ ms }) => {
+      for (const one of ms) runs.observe(one / 1_000);
     },
     close: async () => server?.close(),
   };

@@ -79,12 +79,15 @@ async function work(): Promise<number> {
     clock: systemClock,
     log,
     onDurable: (items) => health.countItems(items),
+    onRuns: (runs) => health.countRuns(runs),
   });
   const health = await startHealth(config.healthPort, () => ({
     engine: opened?.engine,
     leases: runner.leases,
     itemsPerSecond: runner.itemsPerSecond,
     reachable: runner.reachable,
+    queueDepth: runner.queueDepth,
+    failuresInARow: runner.failuresInARow,
   }));
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {

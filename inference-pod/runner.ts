@@ -24,7 +24,9 @@ import type { Job } from './job.ts';
 import { type LeaseTask, oneGo } from './lease-task.ts';
 import { planInput } from './planning/plan-input.ts';
 import { Rate } from './rate.ts';
+import { RunMeter } from './run-meter.ts';
 import { ChunkSize } from './reading/chunk-size.ts';
+import type { RunTimes } from './reading/chunk.ts';
 import { ShardRun } from './shard-run.ts';
 import type { SyncClient } from './sync-client.ts';
 import { SyncLoop } from './sync-loop.ts';
@@ -54,6 +56,7 @@ export interface RunnerOptions {
   clock: Clock;
   log: Log;
   onDurable: (items: ItemCounts) => void;
+  onRuns: (runs: RunTimes) => void;
 }
 
 interface Held {
@@ -71,6 +74,8 @@ export class Runner {
   readonly #gate = new Gate();
   readonly #chunkSize = new ChunkSize();
   readonly #rate = new Rate();
+  readonly #runs = new RunMeter();
+  #cpuBefore: { at: number; seconds: number } | undefined;
   readonly #ending = Promise.withResolvers<number>();
   readonly #over = new AbortController();
   #ready: Workplace | undefined;
@@ -102,6 +107,14 @@ export class Runner {
 
   get itemsPerSecond(): number {
     return this.#rate.perSecond(this.#options.clock.monotonic());
+  }
+
+  get queueDepth(): number {
+    return this.#ready?.pool.waiting ?? 0;
+  }
+
+  get failuresInARow(): number {
+    return this.#runs.failuresInARow;
   }
 
   /** Resolves with the exit code; rejects with what no part of the program expected. */
@@ -175,12 +188,20 @@ export class Runner {
 
   #load(): WorkerLoad {
     const { user, system } = process.cpuUsage();
+    const cpu = { at: this.#options.clock.monotonic(), seconds: (user + system) / 1e6 };
+    const before = this.#cpuBefore;
+    this.#cpuBefore = cpu;
+    const runs = this.#runs.times(cpu.at);
     const warning = this.#stuck ?? shorten(this.#ready?.warnings.join('; ') ?? '', 300);
     return {
       itemsPerSecond: this.itemsPerSecond,
-      cpuSeconds: (user + system) / 1e6,
+      cpuSeconds: cpu.seconds,
       rssBytes: process.memoryUsage.rss(),
-      ...(this.#ready === undefined ? {} : { provider: this.#ready.pool.provider, engine: this.#ready.engine }),
+      ...(before === undefined || cpu.at <= before.at ? {} : { cpus: ((cpu.seconds - before.seconds) * 1_000) / (cpu.at - before.at) }),
+      ...(runs === undefined ? {} : { runs }),
+      queueDepth: this.queueDepth,
+      failuresInARow: this.failuresInARow,
+      ...(this.#ready === undefined ? {} : { engine: this.#ready.engine }),
       ...(warning === '' ? {} : { warning }),
     };
   }
@@ -235,7 +256,11 @@ export class Runner {
       this.#stored = true;
       this.#options.onDurable(items);
     };
-    return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, clock, onDurable, onNews });
+    const onRuns = (runs: RunTimes): void => {
+      this.#runs.add(runs, clock.monotonic());
+      this.#options.onRuns(runs);
+    };
+    return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, clock, onDurable, onRuns, onNews });
   }
 
   #stop(held: Held): void {

@@ -7,6 +7,7 @@ import { type Job, loadPlan, type PlannedInput } from './job.ts';
 import type { ShardRange } from './planning/cut.ts';
 import { tokensOf } from './planning/measure-batch.ts';
 import type { Plan } from './planning/plan-file.ts';
+import type { RunTimes } from './reading/chunk.ts';
 import { ChunkQueue } from './reading/chunk-queue.ts';
 import type { ChunkSize } from './reading/chunk-size.ts';
 import { type Concatenation, fileAt } from './reading/concatenation.ts';
@@ -31,6 +32,7 @@ export interface ShardDeps {
   clock: Clock;
   /** Items became durable by this process. */
   onDurable: (items: ItemCounts) => void;
+  onRuns: (runs: RunTimes) => void;
   /** The report has something that the operator should know at once or soon. */
   onNews: () => void;
 }
@@ -198,6 +200,7 @@ export class ShardRun {
       this.#stopped.signal.throwIfAborted();
       if (next.kind === 'result') {
         chunkSize.observe(next.chunk.lines, next.result.elapsedMs);
+        this.#deps.onRuns(next.result.runs);
         segment.append(next.result, next.chunk.next, clock.monotonic());
       } else if (next.kind === 'end') {
         segment.extend(next.end);

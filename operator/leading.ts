@@ -66,6 +66,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     },
   });
   dispatcher.term = leadership.term;
+  showEngines(registry, dispatcher);
 
   const endpoint = await openSyncEndpoint({ config, client, pods: informers.pods.store, jobs: informers.jobs.store, dispatcher, metrics: syncMetrics(registry, ({ job, slot, attempt }) => leaveDelay.end(workerId(job, slot, attempt), clock.monotonic())), log, signal });
   const unseen = new UnseenPods();
@@ -186,6 +187,18 @@ function stopwatches(registry: Registry): { startDelay: Stopwatch; leaveDelay: S
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
   });
   return { startDelay: new Stopwatch((seconds) => started.observe(seconds)), leaveDelay: new Stopwatch((seconds) => told.observe(seconds)) };
+}
+
+function showEngines(registry: Registry, dispatcher: Pick<Dispatcher, 'engines'>): void {
+  gauge(registry, {
+    name: 'millrace_workers',
+    help: 'Workers that have loaded their model, by what runs it.',
+    labels: ['provider', 'device', 'runtime'],
+    collect: (metric) => {
+      metric.reset();
+      for (const { provider, device, runtime } of dispatcher.engines()) metric.inc({ provider, device, runtime });
+    },
+  });
 }
 
 function syncMetrics(registry: Registry, toldToLeave: SyncMetrics['toldToLeave']): SyncMetrics {

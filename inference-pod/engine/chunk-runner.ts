@@ -12,7 +12,7 @@ import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
 import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
-export type ChunkOutcome = Omit<ChunkResult, 'elapsedMs' | 'costMs'>;
+export type ChunkOutcome = Omit<ChunkResult, 'elapsedMs' | 'costMs' | 'runs'>;
 
 /** What is done with lines: how one is read, how those of a group are run, how an error is written. */
 export interface LineTask<T extends { id?: string }> {

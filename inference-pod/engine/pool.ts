@@ -125,6 +125,11 @@ export class SessionPool implements Sessions {
     return this.#threads.length * queued;
   }
 
+  /** Chunks that wait: behind another at a session, or for a place at one. */
+  get waiting(): number {
+    return this.#threads.reduce((sum, { pending }) => sum + Math.max(0, pending.size - 1), this.#waiting.length);
+  }
+
   get busy(): boolean {
     return this.#threads.some(({ pending }) => pending.size > 0);
   }

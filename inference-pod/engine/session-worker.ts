@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../fatal.ts';
-import type { Chunk, ChunkResult } from '../reading/chunk.ts';
+import type { Chunk, ChunkResult, RunTimes } from '../reading/chunk.ts';
 import type { Format } from '../reading/record-end.ts';
 import { type Capacity, type Run, RunStopped } from './batch.ts';
 import { runChunk } from './chunk-runner.ts';
@@ -57,23 +57,32 @@ try {
     }
     last = last.then(() => (message.kind === 'run' ? answer(message.id, message.chunk) : infer(message.id, message.requests)));
   });
+  let runs = noRuns();
   const markedRun: Run = async (feeds, batch) => {
     if (Atomics.load(stopped, 0) !== 0) throw new RunStopped('stopped');
     marks.begin({ first: batch[0]?.slot ?? 0, last: batch.at(-1)?.slot ?? 0, items: batch.length });
+    const started = performance.now();
     try {
-      return await run(feeds, batch);
+      const outputs = await run(feeds, batch);
+      Object.assign(runs, { failuresInARow: 0, anySucceeded: true });
+      return outputs;
+    } catch (error) {
+      if (batch.length === 1) runs.failuresInARow += 1;
+      throw error;
     } finally {
+      runs.ms.push(performance.now() - started);
       marks.end();
     }
   };
   const answer = async (id: number, chunk: Chunk): Promise<void> => {
     const started = performance.now();
     const cpu = process.threadCpuUsage();
+    runs = noRuns();
     try {
       const outcome = encoder === undefined ? await runChunk(chunk, signature, markedRun, format, capacity) : await runTextChunk(chunk, encoder, markedRun, format, capacity);
       const elapsedMs = performance.now() - started;
       const { user, system } = process.threadCpuUsage(cpu);
-      const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs };
+      const result = { ...outcome, elapsedMs, costMs: provider === 'cpu' && threads === 1 ? (user + system) / 1_000 : elapsedMs, runs };
       send({ kind: 'done', id, result }, [result.results.buffer, result.errors.buffer]);
     } catch (error) {
       giveUp(id, error);
@@ -81,6 +90,7 @@ try {
   };
   const infer = async (id: number, requests: Rows[]): Promise<void> => {
     const started = performance.now();
+    runs = noRuns();
     try {
       const answers = await runRequests(requests, signature, markedRun, capacity);
       const transfers = transfersOf(answers.flatMap((one) => ('outputs' in one ? one.outputs : [])));
@@ -96,4 +106,8 @@ try {
   send({ kind: 'ready', signature: encoder?.signature ?? signature });
 } catch (error) {
   send({ kind: 'refused', message: messageOf(error) });
+}
+
+function noRuns(): RunTimes {
+  return { ms: [], failuresInARow: 0, anySucceeded: false };
 }

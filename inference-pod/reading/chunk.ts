@@ -44,6 +44,16 @@ export interface ChunkResult {
   elapsedMs: number;
   /** What it cost: CPU time where one thread did it all, which does not depend on what else the machine does; else `elapsedMs`. */
   costMs: number;
+  runs: RunTimes;
+}
+
+/** The model runs that a chunk took. */
+export interface RunTimes {
+  /** Milliseconds of each. */
+  ms: number[];
+  /** Items that the model refused when it ran them alone, since the last run that succeeded. */
+  failuresInARow: number;
+  anySucceeded: boolean;
 }
 
 /** What is handed over; the places of the lines are copied, so that both sides can tell them. */

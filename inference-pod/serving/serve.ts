@@ -4,26 +4,15 @@ import { createRegistry, type Registry } from '../../kit/metrics.ts';
 import { type HealthServer, serveHealth } from '../../kit/http.ts';
 import type { Log } from '../../kit/log.ts';
 import { exitCodes } from '../contract.ts';
-import { describeEngine } from '../engine/describe.ts';
-import { openPool } from '../engine/open-pool.ts';
-import type { SessionPool } from '../engine/pool.ts';
-import { poolSize } from '../engine/pool-size.ts';
 import { showEngine } from '../health.ts';
-import { companionWarning } from '../model/companions.ts';
-import { checkModelUnchanged, findModel } from '../model/model-file.ts';
+import { type LoadedModel, loadModel } from '../load-model.ts';
 import { HttpServer } from './http-server.ts';
 import { ModelServer } from './model-server.ts';
 import type { ServeConfig } from './serve-config.ts';
 import { type ServeMetrics, serveMetrics } from './serve-metrics.ts';
 
-interface Loaded {
-  pool: SessionPool;
-  /** Requests must not share a run, because their results would depend on each other. */
-  alone: boolean;
-}
-
 /** Serves one model until a signal comes; `onLoading` gets what must be closed before the process ends. Resolves with the exit code. */
-export async function serve(config: ServeConfig, log: Log, onLoading: (loading: Promise<Loaded>) => void): Promise<number> {
+export async function serve(config: ServeConfig, log: Log, onLoading: (loading: Promise<LoadedModel>) => void): Promise<number> {
   const { spec } = config;
   const clock = systemClock;
   const crash = Promise.withResolvers<never>();
@@ -48,13 +37,13 @@ export async function serve(config: ServeConfig, log: Log, onLoading: (loading: 
   try {
     const port = await http.listen(config.port);
     log.info({ port, healthPort: health?.port ?? 0, model: spec.model.name, version: spec.model.version, cpus: config.cpus }, 'serving');
-    const loading = load(config, log, crash.reject);
+    const { timeoutSeconds } = spec.batching;
+    const loading = loadModel({ ...config, model: spec.model, format: 'jsonl', timeoutSeconds, log, onCrash: crash.reject });
     onLoading(loading);
     const loaded = await Promise.race([loading, crash.promise, aborted(ending.signal)]);
     if (loaded !== undefined) {
       server = modelServer(loaded, config, metrics, crash.reject);
-      const engine = describeEngine(loaded.pool);
-      showEngine(registry, () => engine);
+      showEngine(registry, () => loaded.engine);
       http.open({ server, signature: loaded.pool.signature });
       await Promise.race([crash.promise, aborted(ending.signal)]);
     }
@@ -69,19 +58,7 @@ export async function serve(config: ServeConfig, log: Log, onLoading: (loading: 
   }
 }
 
-async function load({ spec, cpus, memoryBytes }: ServeConfig, log: Log, onCrash: (error: Error) => void): Promise<Loaded> {
-  const model = await findModel(spec.model.root, spec.model.path);
-  const size = poolSize({ cpus, modelBytes: model.size, memoryBytes });
-  const { pool, warning } = await openPool({ model: spec.model, file: model.real, format: 'jsonl', size, runLimitMs: spec.batching.timeoutSeconds * 1_000, onCrash });
-  await checkModelUnchanged(model, spec.model.path);
-  if (warning !== undefined) log.warn({ reason: warning }, 'no GPU');
-  const companions = companionWarning(model.operators);
-  if (companions !== undefined) log.warn({ reason: companions }, 'no batches');
-  log.info({ ...describeEngine(pool), bytes: model.size, sha256: model.sha256 }, 'model loaded');
-  return { pool, alone: companions !== undefined };
-}
-
-function modelServer({ pool, alone }: Loaded, { spec }: ServeConfig, metrics: ServeMetrics, onCrash: (error: Error) => void): ModelServer {
+function modelServer({ pool, alone }: LoadedModel, { spec }: ServeConfig, metrics: ServeMetrics, onCrash: (error: Error) => void): ModelServer {
   const maxRows = alone || !pool.signature.batched ? 1 : spec.batching.maxSize;
   return new ModelServer({ pool, limits: { maxRows, windowMs: spec.batching.windowMs, maxQueued: spec.queue.maxRequests }, clock: systemClock, metrics, onCrash });
 }

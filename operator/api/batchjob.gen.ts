@@ -579,8 +579,26 @@ export interface BatchJobStatusWorker {
    * When the worker was last heard of.
    */
   heartbeatTime?: string;
+  engine?: BatchJobStatusWorkerEngine;
   /**
    * State of the pod or worker: Pending, Starting, Working, Idle, Draining, Lost.
    */
   state?: string;
+}
+/**
+ * What runs the model, once the worker has loaded it.
+ */
+export interface BatchJobStatusWorkerEngine {
+  /**
+   * Execution provider of ONNX Runtime: cpu or cuda.
+   */
+  provider?: string;
+  /**
+   * Model of the CPU or GPU.
+   */
+  device?: string;
+  /**
+   * Library and version, e.g. onnxruntime 1.30.0.
+   */
+  runtime?: string;
 }

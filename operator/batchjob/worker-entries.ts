@@ -1,3 +1,4 @@
+import type { WorkerEngine } from '../../inference-pod/contract.ts';
 import type { BatchJobStatus } from '../api/batchjob.gen.ts';
 import { rateText } from '../dispatch/progress-text.ts';
 import type { Observed, StoredBatchJob } from './observe.ts';
@@ -27,16 +28,24 @@ export function workerEntries(job: StoredBatchJob, observed: Observed, made: rea
     const entry = entries.get(worker.slot);
     if (entry?.attempt !== worker.attempt || entry.state !== POD_STATES.running) continue;
     const old = before.get(worker.slot);
+    const sameAttempt = old?.attempt === worker.attempt ? old : undefined;
+    // A new leader hears of the engine with the worker's next sync only.
+    const engine = worker.load.engine ? engineEntry(worker.load.engine) : sameAttempt?.engine;
     entries.set(worker.slot, {
       ...entry,
       state: worker.state,
       ...(worker.shard === undefined ? {} : { shard: `${worker.shard}` }),
       ...(worker.state === 'Working' ? { rate: rateText({ phase: 'Running', rate: worker.rate }) } : {}),
-      heartbeatTime: heartbeat(now - worker.heartbeatAgeMs, old?.attempt === worker.attempt ? old.heartbeatTime : undefined),
+      heartbeatTime: heartbeat(now - worker.heartbeatAgeMs, sameAttempt?.heartbeatTime),
+      ...(engine === undefined ? {} : { engine }),
     });
   }
   for (const { slot, attempt } of made) entries.set(slot, { slot, attempt, state: POD_STATES.pending });
   return [...entries.values()].sort((a, b) => a.slot - b.slot);
+}
+
+function engineEntry({ provider, device, runtime }: WorkerEngine): NonNullable<Entry['engine']> {
+  return { provider, device, runtime };
 }
 
 function heartbeat(heard: number, written: string | undefined): string {

@@ -1,5 +1,5 @@
 import { timing } from '../../inference-pod/contract.ts';
-import type { SyncRequest, SyncResponse } from '../../inference-pod/contract.ts';
+import type { SyncRequest, SyncResponse, WorkerEngine } from '../../inference-pod/contract.ts';
 import type { Clock } from '../../kit/clock.ts';
 import { answer, isNews } from './answer.ts';
 import { leave, openLedger, receive, tick, updateJob, workerGone } from './ledger.ts';
@@ -100,6 +100,12 @@ export class Dispatcher {
   snapshot(jobUid: string): { progress: LedgerProgress; saved: SavedProgress } | undefined {
     const entry = this.#entries.get(jobUid);
     return entry && { progress: progress(entry.ledger, this.#now()), saved: save(entry.ledger) };
+  }
+
+  /** What runs the model of each worker that is heard of, over all jobs. */
+  engines(): WorkerEngine[] {
+    const workers = [...this.#entries.values()].flatMap(({ ledger }) => [...ledger.workers.values()]);
+    return workers.flatMap(({ silent, load }) => (silent || load.engine === undefined ? [] : [load.engine]));
   }
 
   /** The job is over or deleted: workers that are still there are told to leave, later syncs get `unknown`. */

@@ -103,7 +103,8 @@ export function receive(ledger: Ledger, request: SyncRequest, now: number): Stan
 
   worker.seq = request.seq;
   worker.seenAt = now;
-  if (worker.silent || worker.draining !== request.draining) ledger.version++;
+  const sameEngine = (worker.load.engine === undefined) === (request.load.engine === undefined);
+  if (worker.silent || worker.draining !== request.draining || !sameEngine) ledger.version++;
   Object.assign(worker, { silent: false, draining: request.draining, capacity: request.capacity, load: request.load, suspects: [] });
   if (request.load.itemsPerSecond > 0 && (worker.held.size > 0 || worker.speed === 0)) worker.speed = request.load.itemsPerSecond;
   worker.refused.clear();

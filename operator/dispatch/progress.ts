@@ -1,4 +1,4 @@
-import type { FinishResult, ItemCounts, PlanResult } from '../../inference-pod/contract.ts';
+import type { FinishResult, ItemCounts, PlanResult, WorkerLoad } from '../../inference-pod/contract.ts';
 import { formatRanges } from '../../kit/ranges.ts';
 import { itemsInTotal, itemsSoFar } from './failed-items.ts';
 import { rateOf } from './rate.ts';
@@ -35,9 +35,8 @@ export interface WorkerProgress {
   leases: number;
   rate: number;
   heartbeatAgeMs: number;
-  provider: string | undefined;
-  cpuSeconds: number;
-  rssBytes: number;
+  /** What it said of itself last. */
+  load: WorkerLoad;
 }
 
 export function progress(ledger: Ledger, now: number): LedgerProgress {
@@ -88,9 +87,7 @@ function workerProgress(worker: Worker, suspended: boolean, now: number): Worker
     leases: held.length,
     rate: worker.silent ? 0 : worker.load.itemsPerSecond,
     heartbeatAgeMs: now - worker.seenAt,
-    provider: worker.load.provider,
-    cpuSeconds: worker.load.cpuSeconds,
-    rssBytes: worker.load.rssBytes,
+    load: worker.load,
   };
 }
 

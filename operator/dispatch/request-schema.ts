@@ -26,6 +26,11 @@ const lease = {
   ],
 };
 const doneOf = (kind: string) => ({ properties: { state: { const: 'done' }, lease: { properties: { kind: { const: kind } } } } });
+const engine = object({ provider: { enum: ['cpu', 'cuda'] }, device: text(100), runtime: text(100), node: text(100), sessions: count, threads: count });
+const load = object(
+  { itemsPerSecond: amount, cpuSeconds: amount, rssBytes: amount },
+  { cpus: amount, runs: object({ count, p50: amount, p90: amount, p99: amount }), queueDepth: count, failuresInARow: count, engine, warning: text(300) },
+);
 const report = {
   ...object(
     { lease, state: { enum: ['running', 'done', 'released'] }, items: itemCounts, bytes: object({ done: count, total: count }) },
@@ -45,7 +50,7 @@ const request = object(
     draining: { type: 'boolean' },
     capacity: { type: 'integer', minimum: 0, maximum: 64 },
     leases: { type: 'array', maxItems: 128, items: report },
-    load: object({ itemsPerSecond: amount, cpuSeconds: amount, rssBytes: amount }, { provider: text(64), warning: text(300) }),
+    load,
   },
   { fatal: object({ code: { enum: Object.keys(fatalExitCodes) }, message: text(1_000, 1) }) },
 );

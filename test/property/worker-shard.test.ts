@@ -53,7 +53,7 @@ function sessions(turns: () => number): Sessions {
         run: async (chunk) => {
           for (let turn = turns(); turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve));
           free += 1;
-          return { ...(await runChunk(chunk, signature, rank < 0 ? wellBehaved : batchSensitive)), elapsedMs: turns() * 30, costMs: 1 };
+          return { ...(await runChunk(chunk, signature, rank < 0 ? wellBehaved : batchSensitive)), elapsedMs: turns() * 30, costMs: 1, runs: { ms: [1], failuresInARow: 0, anySucceeded: true } };
         },
       };
     },
@@ -102,6 +102,7 @@ async function attempt(job: Job, shard: number, { steps, turns, killedAfter }: A
     chunkSize: new ChunkSize(20, 100, 1),
     clock,
     onDurable: () => undefined,
+    onRuns: () => undefined,
     onNews: () => undefined,
   });
   const running = run.run();

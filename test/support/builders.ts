@@ -221,7 +221,7 @@ export function aRunningLedger(completed: number, total: number, patch: Partial<
 
 export function aWorker(slot: number, attempt: number, patch: Partial<WorkerProgress> = {}): WorkerProgress {
   return {
-    slot, attempt, state: 'Working', shard: slot, leases: 1, rate: 10, heartbeatAgeMs: 0, provider: 'cpu', cpuSeconds: 1, rssBytes: 1, ...patch,
+    slot, attempt, state: 'Working', shard: slot, leases: 1, rate: 10, heartbeatAgeMs: 0, load: { itemsPerSecond: 10, cpuSeconds: 1, rssBytes: 1 }, ...patch,
   };
 }
 

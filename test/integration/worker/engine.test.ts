@@ -130,4 +130,10 @@ test('the batch size of a job that is long enough is measured once, and stored f
   expect(server.requests.at(-1)?.load.engine).toEqual({
     provider: 'cpu', device: expect.stringMatching(/\w/) as unknown, runtime: 'onnxruntime 1.30.0', node: process.versions.node, sessions: Math.min(2, availableParallelism()), threads: 1,
   });
+  // Runs of the model take 5 ms per item or so, and there is more input than sessions.
+  await server.until(() => server.requests.some(({ load }) => (load.runs?.count ?? 0) > 0 && (load.queueDepth ?? 0) > 0 && (load.cpus ?? 0) > 0), 60_000);
+  const runs = loads().findLast((load) => load.runs !== undefined)?.runs as NonNullable<WorkerLoad['runs']>;
+  expect(runs.p50).toBeGreaterThan(0.5);
+  expect(runs.p50 <= runs.p90 && runs.p90 <= runs.p99).toBe(true);
+  expect(loads().at(-1)?.failuresInARow).toBe(0);
 }, 90_000);

@@ -204,7 +204,7 @@ describe('a worker', () => {
     server.paused = true;
     const port = 20_000 + (process.pid % 20_000);
     start(aSpec(volume, 'affine.onnx'), { [env.healthPort]: String(port) });
-    await server.until(() => server.requests.at(-1)?.load.provider === 'cpu');
+    await server.until(() => server.requests.at(-1)?.load.engine?.provider === 'cpu');
     const get = async (path: string): Promise<string> => await (await fetch(`http://127.0.0.1:${port}${path}`)).text();
     expect(await get('/healthz')).toContain('ok');
     expect(await get('/readyz')).toContain('[+]model ok');

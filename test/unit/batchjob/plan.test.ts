@@ -245,6 +245,16 @@ describe('a running job', () => {
     });
   });
 
+  test('tells what runs the model of each worker, also while a new leader has not heard of it', () => {
+    const engine = { provider: 'cuda', device: 'NVIDIA H100', runtime: 'onnxruntime 1.30.0', node: '24.21.0', sessions: 1, threads: 8 } as const;
+    const told = { provider: 'cuda', device: 'NVIDIA H100', runtime: 'onnxruntime 1.30.0' };
+    const load = { itemsPerSecond: 10, cpuSeconds: 1, rssBytes: 1 };
+    const first = reconcile(job, observed({ pods, ledger: aRunningLedger(4, 9, { workers: [aWorker(0, 0, { load: { ...load, engine } }), aWorker(1, 0)] }) }));
+    expect(first.status.workers?.map((worker) => worker.engine)).toEqual([told, undefined]);
+    const unheard = reconcile(after(job, first), observed({ pods, ledger: aRunningLedger(4, 9, { workers: [aWorker(0, 0), aWorker(1, 0)] }) }));
+    expect(unheard.status.workers?.map((worker) => worker.engine)).toEqual([told, undefined]);
+  });
+
   test('tells the plan in one event, not again after an interruption', () => {
     const first = running();
     expect(first.events).toEqual(['Normal Planned']);

@@ -48,6 +48,23 @@ describe('a sync', () => {
     expect(await dispatcher.sync(request(0))).toEqual({ term: 7, leases: [{ kind: 'shard', shard: 0, generation: 0 }], pause: false, verdict: 'work' });
   });
 
+  it('tells what runs the model, which is a change of progress, until the worker falls silent', async () => {
+    const engine = { provider: 'cuda', device: 'NVIDIA H100', runtime: 'onnxruntime 1.30.0', node: '24.21.0', sessions: 1, threads: 8 } as const;
+    const load = { itemsPerSecond: 0, cpuSeconds: 0, rssBytes: 0, engine };
+    dispatcher.open(aJob(), plan(1));
+    await dispatcher.sync(request(0));
+    expect(dispatcher.engines()).toEqual([]);
+    await passing(2_000);
+    const before = changes.length;
+    held(dispatcher.sync(request(0, [shard(0)], { load })));
+    await passing(1_000);
+    expect(changes.length).toBe(before + 1);
+    expect(dispatcher.engines()).toEqual([engine]);
+    expect(dispatcher.progress('job-1')?.workers.map((worker) => worker.load)).toEqual([load]);
+    await passing(60_000);
+    expect(dispatcher.engines()).toEqual([]);
+  });
+
   it('is held while there is nothing new, for 5 s', async () => {
     dispatcher.open(aJob(), plan(1));
     await dispatcher.sync(request(0));
