@@ -3,7 +3,6 @@
  * contract.ts. As `main.ts serve` it answers requests of the Open Inference Protocol: see docs/serving.md.
  */
 import { writeFileSync } from 'node:fs';
-import { sleep } from '../kit/backoff.ts';
 import { systemClock } from '../kit/clock.ts';
 import { createLog } from '../kit/log.ts';
 import { readConfig, readEarlyConfig } from './config.ts';
@@ -24,9 +23,6 @@ const leaveMs = 2_000;
 const leaveInPeaceMs = 60_000;
 /** Nor can the loading of a model: this long it may take after SIGTERM, well within the grace period. */
 const loadMs = 10_000;
-/** The log is written behind the program's back, and a kill would take what is left of it. */
-const flushMs = 1_000;
-
 // Before anything loads ONNX Runtime: it would try to send usage data, and complains where it cannot.
 process.env['ORT_DISABLE_TELEMETRY'] = '1';
 
@@ -121,7 +117,6 @@ async function leave(): Promise<never> {
   const idle = await outOfRuntime(process.exitCode === exitCodes.drained || stuck ? leaveMs : leaveInPeaceMs);
   log.info({ exitCode: process.exitCode, ...(idle ? {} : { killed: 'the model still runs or loads' }) }, 'worker ended');
   if (idle) process.exit();
-  await Promise.race([new Promise<void>((resolve) => log.flush(() => resolve())), sleep(flushMs)]);
   // All that is done is durable. SIGKILL, since leaving a run any other way is an abort with a core dump.
   process.kill(process.pid, 'SIGKILL');
   // The first process of a container is immune to signals from within, not to a fault of its own.
