@@ -61,7 +61,7 @@ async function play({ job, slot, attempt, token }: Player): Promise<void> {
     seq += 1;
     const body: SyncRequest = {
       protocol: 1, worker, seq, term, draining, capacity: 1, leases: [...held.values()].map(report),
-      load: { itemsPerSecond: held.size > 0 ? STEP : 0, cpuSeconds: seq, rssBytes: 1e8, provider: 'cuda' },
+      load: { itemsPerSecond: held.size > 0 ? STEP : 0, cpuSeconds: seq, rssBytes: 1e8 },
     };
     const { status, answer } = await post(body, token);
     if (status !== 200) throw new Error(`${status} ${JSON.stringify(answer)}`);
