@@ -3,6 +3,7 @@ import { cp } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { CommandError, sh, StepError, step } from '../step.ts';
 import { cacheDir, digest, ensurePath, kindDir } from './cache.ts';
+import { docker, ensureDocker, obtainable } from './docker.ts';
 import { withLock } from './lock.ts';
 
 const source = join(kindDir, 'tools');
@@ -160,8 +161,21 @@ export function ensureClients(): Promise<Clients> {
 }
 let found: Promise<Clients> | undefined;
 
-/** An S3 server (a static program) for tests and samples. */
-export const ensureVersitygw = async (): Promise<string> => join(await ensureBuilt(['versitygw']), 'versitygw');
+/** An S3 server (a static program) for tests and samples: built, or taken out of its image where there is no Go. */
+export async function ensureVersitygw(): Promise<string> {
+  const path = join(toolsDir, 'versitygw');
+  const image = `versity/versitygw:${packages.versitygw.replace(/.*@/, '')}`;
+  if (existsSync(path)) return path;
+  const go = await sh('go', ['version'], { timeout: 120_000 }).then(() => true, () => false);
+  if (go || process.platform !== 'linux') return join(await ensureBuilt(['versitygw']), 'versitygw');
+  await ensureDocker();
+  if (!(await obtainable(image))) return join(await ensureBuilt(['versitygw']), 'versitygw');
+  return ensurePath(path, async (partial) => {
+    const container = await docker(['create', image]);
+    await docker(['cp', `${container}:/app/versitygw`, partial]);
+    await docker(['rm', container]);
+  });
+}
 
 /** Simulates nodes and pods by the thousand. */
 export const ensureKwok = async (): Promise<string> => join(await ensureBuilt(['kwok']), 'kwok');

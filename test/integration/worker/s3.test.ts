@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { env, s3Env, type S3InputPlace, type S3OutputPlace, type WorkerSpec } from '../../../inference-pod/contract.ts';
+import { slowItems, slowResults } from '../../support/e2e/slow.ts';
 import { keys, keysEnv, makeFolder, type S3Server, startS3 } from '../../support/s3.ts';
 import { SyncServer } from './sync-server.ts';
 import { aSpec, aVolume, startWorker, type WorkerProcess } from './worker-process.ts';
@@ -115,6 +116,22 @@ describe('with input and output in S3, a worker', () => {
     expect(s3.openUploads()).toBe(0);
   }, 300_000);
 
+  test('that was frozen in mid-shard and comes back after the commit changes nothing and leaves nothing', async () => {
+    const items = slowItems(800);
+    await s3.put(`${home}/in.jsonl`, items.map((item) => `${JSON.stringify(item)}\n`).join(''));
+    const base = aJob({ sharding: { targetBytes: 1 << 20, maxWorkers: 1 }, batching: { maxSize: 4, timeoutSeconds: 300 } });
+    const spec = { ...base, model: { ...base.model, path: 'slow.onnx' } };
+    const zombie = start(spec);
+    await sync.until(() => sync.requests.some(({ leases }) => leases.some(({ state, items: done }) => state === 'running' && done.succeeded > 0)), 120_000);
+    zombie.child.kill('SIGSTOP');
+    sync.lose(undefined);
+    await done(start(spec));
+    zombie.child.kill('SIGCONT');
+    await done(zombie);
+    expect(fromS3('results.jsonl')).toBe(slowResults(800));
+    expect(s3.keysBelow(`${home}/out`)).toHaveLength(3);
+  }, 240_000);
+
   test('joins large results in parts, of which it copies the large ones within the store', async () => {
     const id = 'x'.repeat(2_000);
     const items = Array.from({ length: 9_000 }, (_, i) => `{"id":"${id}${i}","inputs":{"x":[${i},2,3,4]}}\n`).join('');
@@ -142,11 +159,11 @@ describe('with input and output in S3, a worker', () => {
     expect(sync.plan).toMatchObject({ files: 4, items: 15, exact: true });
   }, 240_000);
 
-  test('reads more objects than one page of a listing holds, also such as have no ETag', async () => {
+  test('finds objects behind the first page of a listing, also such as have no ETag', async () => {
     const folder = makeFolder(s3, `${home}/many`);
-    for (let i = 0; i < 1_010; i++) writeFileSync(join(folder, `${String(i).padStart(4, '0')}.jsonl`), `{"id":${i},"inputs":{"x":[1,2,3,4]}}\n`);
-    await done(start(aJob({ input: { key: `${home}/many/` }, sharding: { targetBytes: 1 << 20, maxWorkers: 1 } })));
-    expect(ids(fromS3('results.jsonl'))).toEqual(Array.from({ length: 1_010 }, (_, i) => i));
+    for (let i = 0; i < 1_010; i++) writeFileSync(join(folder, `${String(i).padStart(4, '0')}.${i < 990 ? 'txt' : 'jsonl'}`), `{"id":${i},"inputs":{"x":[1,2,3,4]}}\n`);
+    await done(start(aJob({ input: { key: `${home}/many/*.jsonl` } })));
+    expect(ids(fromS3('results.jsonl'))).toEqual(Array.from({ length: 20 }, (_, i) => 990 + i));
   }, 240_000);
 
   test('goes on when the server was away for a while', async () => {
