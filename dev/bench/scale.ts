@@ -195,10 +195,11 @@ try {
   process.exitCode = signal.aborted ? 130 : 1;
 } finally {
   console.log(`\n${size.jobs} jobs, ${size.tenants} tenants, ${size.nodes} nodes\n${report.text()}`);
+  if (operator.restarts > 0) console.log(`${operator.restarts} time(s) a replica ended by itself and was started again: the machine was too busy for it to renew its Lease`);
   workers?.close();
   watching.abort();
   await operator.close();
   await client.close();
   await plane.close();
 }
-console.log(report.missed() === 0 ? 'every target was met' : `${report.missed()} target(s) missed`);
+if (process.exitCode === undefined) console.log(report.missed() === 0 ? 'every target was met' : `${report.missed()} target(s) missed`);
