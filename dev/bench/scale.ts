@@ -25,7 +25,7 @@ import { busyTenants, roomyTenants, tenantName } from './scale/objects.ts';
 import { Operator } from './scale/operator.ts';
 import { Report } from './scale/report.ts';
 import { Workers } from './scale/workers.ts';
-import { createJob, each, jobsOf, makeNodes, makeTenants, waitFor } from './scale/world.ts';
+import { applyJob, createJob, each, jobsOf, makeNodes, makeTenants, waitFor } from './scale/world.ts';
 
 const defaults = { jobs: '10000', nodes: '1000', tenants: '200', rate: '20', seconds: '60', workers: '200' };
 const options = Object.fromEntries(Object.entries(defaults).map(([name, value]) => [name, { type: 'string' as const, default: value }]));
@@ -128,8 +128,7 @@ try {
     const running = made.map(async (one, n) => {
       await sleep(Math.max(0, begun + (n * 1_000) / size.rate - performance.now()), undefined, { signal });
       const at = performance.now();
-      const { object } = await client.apply(kinds.BatchJob, one, { fieldManager: 'bench' });
-      sent.set(object.metadata.uid, at);
+      sent.set(await applyJob(client, one), at);
     });
     await Promise.all(running);
     await waitFor('all have a pod', signal, async () => [...sent.keys()].every((uid) => firstPods.has(uid)));
@@ -195,10 +194,11 @@ try {
   process.exitCode = signal.aborted ? 130 : 1;
 } finally {
   console.log(`\n${size.jobs} jobs, ${size.tenants} tenants, ${size.nodes} nodes\n${report.text()}`);
+  if (operator.restarts > 0) console.log(`${operator.restarts} time(s) a replica ended by itself and was started again: the machine was too busy for it to renew its Lease`);
   workers?.close();
   watching.abort();
   await operator.close();
   await client.close();
   await plane.close();
 }
-console.log(report.missed() === 0 ? 'every target was met' : `${report.missed()} target(s) missed`);
+if (process.exitCode === undefined) console.log(report.missed() === 0 ? 'every target was met' : `${report.missed()} target(s) missed`);

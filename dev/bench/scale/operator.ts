@@ -12,6 +12,9 @@ interface Replica {
   metricsPort: number;
 }
 
+/** A kubelet's first back-off. */
+const RESTART_MS = 1_000;
+
 export interface Usage {
   replica: string;
   /** Most resident memory seen. */
@@ -32,6 +35,8 @@ export class Operator {
   readonly #profile: string | undefined;
   #replicas: Replica[] = [];
   #started = 0;
+  /** How often a replica ended by itself, as one does that cannot renew its Lease. */
+  restarts = 0;
   #usage = new Map<string, { rss: number; cpu: number; at: number; cpuNow: number; atNow: number }>();
   readonly #sampling: NodeJS.Timeout;
 
@@ -63,8 +68,7 @@ export class Operator {
   async leader(signal: AbortSignal): Promise<{ replica: string; scrape: Scrape }> {
     for (;;) {
       signal.throwIfAborted();
-      for (const { name, child, metricsPort } of this.#replicas) {
-        if (child.exitCode !== null) throw new Error(`${name} ended with exit code ${child.exitCode}; read ${logOf(name)}`);
+      for (const { name, metricsPort } of this.#replicas) {
         const scrape = await fetch(`http://127.0.0.1:${metricsPort}/metrics`, { signal: AbortSignal.timeout(20_000) }).then(async (answer) => Scrape.parse(await answer.text()), () => undefined);
         if (scrape?.sum('leader_election_master_status') === 1) return { replica: name, scrape };
       }
@@ -87,34 +91,47 @@ export class Operator {
     clearInterval(this.#sampling);
     // In order, so that profiles are written.
     if (this.#profile !== undefined) {
-      const gone = this.#replicas.map(({ child }) => new Promise((resolve) => child.once('exit', resolve)));
-      for (const { child } of this.#replicas) child.kill('SIGTERM');
+      const ending = this.#replicas;
+      this.#replicas = [];
+      const gone = ending.map(({ child }) => new Promise((resolve) => child.once('exit', resolve)));
+      for (const { child } of ending) child.kill('SIGTERM');
       await Promise.race([Promise.all(gone), sleep(40_000)]);
     }
     this.#kill();
   }
 
   #kill(): void {
-    for (const { child } of this.#replicas) child.kill('SIGKILL');
+    const ending = this.#replicas;
     this.#replicas = [];
+    for (const { child } of ending) child.kill('SIGKILL');
   }
 
   async #startBoth(): Promise<void> {
-    for (const which of ['a', 'b']) {
-      const [healthPort = 0, metricsPort = 0] = await freePorts(2);
-      const name = `operator-${which}-${this.#started}`;
-      const config = join(this.#plane.folder, `${name}.yaml`);
-      writeFileSync(config, JSON.stringify({ workerImage: 'millrace.local/inference-pod:bench', healthPort, metricsPort, syncPort: this.syncPort }));
-      const log = openSync(logOf(name), 'w');
-      const profile = this.#profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${this.#profile}`];
-      const child = spawn(process.execPath, [`--max-old-space-size=${CONTAINER_MIB / 2}`, ...profile, join(repoDir, 'operator/main.ts'), '--config', config], {
-        env: { ...process.env, KUBECONFIG: this.#kubeconfig, POD_NAMESPACE: NAMESPACE, POD_NAME: name, POD_IP: this.address },
-        stdio: ['ignore', log, log],
-      });
-      closeSync(log);
-      this.#replicas.push({ name, child, metricsPort });
-    }
+    for (const which of ['a', 'b']) await this.#startOne(`operator-${which}`);
+  }
+
+  async #startOne(which: string): Promise<void> {
+    const [healthPort = 0, metricsPort = 0] = await freePorts(2);
     this.#started += 1;
+    const name = `${which}-${this.#started}`;
+    const config = join(this.#plane.folder, `${name}.yaml`);
+    writeFileSync(config, JSON.stringify({ workerImage: 'millrace.local/inference-pod:bench', healthPort, metricsPort, syncPort: this.syncPort }));
+    const log = openSync(logOf(name), 'w');
+    const profile = this.#profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${this.#profile}`];
+    const child = spawn(process.execPath, [`--max-old-space-size=${CONTAINER_MIB / 2}`, ...profile, join(repoDir, 'operator/main.ts'), '--config', config], {
+      env: { ...process.env, KUBECONFIG: this.#kubeconfig, POD_NAMESPACE: NAMESPACE, POD_NAME: name, POD_IP: this.address },
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    const replica = { name, child, metricsPort };
+    this.#replicas.push(replica);
+    child.once('exit', () => {
+      // Not killed by us.
+      if (!this.#replicas.includes(replica)) return;
+      this.restarts += 1;
+      this.#replicas = this.#replicas.filter((other) => other !== replica);
+      setTimeout(() => void this.#startOne(which), RESTART_MS);
+    });
   }
 
   /** From /proc: pages of 4 KiB, ticks of a hundredth of a second. */

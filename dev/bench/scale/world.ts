@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeClient } from '../../../operator/kube/client.ts';
-import { isAlreadyExists, KubeError } from '../../../operator/kube/errors.ts';
+import { isAlreadyExists, isConflict, KubeError } from '../../../operator/kube/errors.ts';
 import { kinds } from '../../../operator/kube/kinds.ts';
 import type { KubeObject } from '../../../operator/kube/object.ts';
 import { duration, step } from '../../step.ts';
@@ -56,15 +56,23 @@ export async function makeTenants(plane: ControlPlane, count: number, signal: Ab
 export const jobsOf = (tenants: readonly number[], prefix: string, count: number, workers: Parameters<typeof job>[3] = {}): Job[] =>
   Array.from({ length: count }, (_, n) => job(tenants[n % tenants.length] as number, prefix, n, workers));
 
-/** A busy API server may not get through with the quota in time, and says 500. */
-export async function createJob(client: KubeClient, made: Job): Promise<void> {
+/** A busy API server does not always get through with counting the quota: it says 409 or 500. */
+async function insisting<T>(send: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
-      await client.create(kinds.BatchJob, made as KubeObject);
-      return;
+      return await send();
     } catch (error) {
-      if (isAlreadyExists(error)) return;
-      if (tries === 5 || !(error instanceof KubeError && error.code >= 500)) throw error;
+      if (tries === 20 || !(isConflict(error) || (error instanceof KubeError && error.code >= 500))) throw error;
+      await sleep(100 * tries);
     }
   }
 }
+
+export const createJob = (client: KubeClient, made: Job): Promise<unknown> =>
+  insisting(() => client.create(kinds.BatchJob, made as KubeObject).catch((error: unknown) => {
+    if (!isAlreadyExists(error)) throw error;
+  }));
+
+/** As `kubectl apply --server-side`; returns the job's UID. */
+export const applyJob = async (client: KubeClient, made: Job): Promise<string> =>
+  (await insisting(() => client.apply(kinds.BatchJob, made as KubeObject, { fieldManager: 'bench' }))).object.metadata.uid;
