@@ -23,7 +23,7 @@ export function endOfOriginal(job: StoredBatchJob, { keyRole: role }: Observed):
 function refusal({ spec }: StoredBatchJob, first: StoredBatchJob, differences: readonly string[]): string {
   const more = differences.length > DIFFERENCES_SHOWN ? ` and ${differences.length - DIFFERENCES_SHOWN} more` : '';
   const until = timestamp(Date.parse(first.metadata.creationTimestamp ?? '') + KEY_LIFETIME_MS);
-  return `spec.idempotencyKey: "${spec.idempotencyKey}" is BatchJob ${first.metadata.name}'s until ${until}, which has another ${differences.slice(0, DIFFERENCES_SHOWN).join(', ')}${more}; create a BatchJob with another key, or with the same values`;
+  return `spec.idempotencyKey: "${spec.idempotencyKey}" belongs until ${until} to BatchJob ${first.metadata.name}, which has another ${differences.slice(0, DIFFERENCES_SHOWN).join(', ')}${more}; create a BatchJob with another key, or with the same values`;
 }
 
 /** An obstacle: the job waits for the first of its idempotency key. */

@@ -14,7 +14,7 @@ import { until } from '../support/e2e/until.ts';
 const bench = openBench();
 const { api } = bench;
 const MANAGED = 'kueue.x-k8s.io/managed';
-const ITEMS = 4_000;
+const ITEMS = 3_000;
 let tenant: TestTenant;
 
 type Gated = PodObject & { spec: { schedulingGates?: { name: string }[] }; metadata: PodObject['metadata'] & { finalizers?: string[] } };
@@ -72,12 +72,12 @@ test('workers wait for Kueue, one by one; the job runs with those admitted, and 
   await letGo(first[2] as Gated);
 
   await admit(next);
-  const done = await completed(bench, tenant, 'job', 120_000);
+  const done = await completed(bench, tenant, 'job', 240_000);
   expect(done.status).toMatchObject({ startTime: two.status?.startTime, shards: { retried: expect.any(Number) }, items: { succeeded: ITEMS } });
   expect(outcomeOf(tenant, 'job').results).toBe(slowResults(ITEMS));
   expect((await podsOf(bench, tenant, 'job')).filter((pod) => isLive(pod) && pod.metadata.deletionTimestamp === undefined)).toEqual([]);
   for (const pod of (await podsOf(bench, tenant, 'job')) as Gated[]) if (pod.metadata.finalizers) await letGo(pod);
-});
+}, 300_000);
 
 test('an admitted worker that finds no node tells why, in the words of the cluster’s scheduler', async () => {
   await apply(bench, queued('no-gpu', 1, { workers: { max: 1, accelerator: 'cuda', resources: { limits: { 'nvidia.com/gpu': 64 } } } }));

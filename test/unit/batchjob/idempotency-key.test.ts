@@ -139,7 +139,7 @@ describe('a job with a key', () => {
     const { status } = carryOut(plan(keyed('two', -30).with({ input: { volume: { path: 'other.jsonl' } } }).build(), claimed('one').build()));
     expect(status).toMatchObject({
       state: 'Failed',
-      message: `spec.idempotencyKey: "nightly" is BatchJob one's until ${at(-60 + 24 * HOUR)}, which has another spec.input.volume.path; create a BatchJob with another key, or with the same values`,
+      message: `spec.idempotencyKey: "nightly" belongs until ${at(-60 + 24 * HOUR)} to BatchJob one, which has another spec.input.volume.path; create a BatchJob with another key, or with the same values`,
     });
     expect(status.conditions).toEqual(expect.arrayContaining([expect.objectContaining({ type: 'Failed', reason: 'IdempotencyKeyReused' })]));
   });
