@@ -1,4 +1,4 @@
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { paths } from '../support/e2e/api.ts';
 import { openBench } from '../support/e2e/bench.ts';
 import { apply, completed, conditionOf, doneItems, fromVolume, getJob, isLive, jobManifest, jobTells, lines, outcomeOf, podsOf, type PodObject, putInput } from '../support/e2e/jobs.ts';
@@ -36,6 +36,10 @@ const queued = (name: string, max: number, more: object = {}): object =>
 beforeAll(async () => {
   tenant = await makeTenant(bench, 'kueue');
   putInput(tenant, 'in.jsonl', lines(slowItems(ITEMS)));
+});
+// A finalizer that nobody takes off would hold the namespace, and the next tests with it.
+afterAll(async () => {
+  for (const pod of await api.list<Gated>(paths.pods(tenant.namespace))) if (pod.metadata.finalizers) await letGo(pod);
 });
 
 test('workers wait for Kueue, one by one; the job runs with those admitted, and replaces one that is evicted by another that waits', async () => {
@@ -76,7 +80,6 @@ test('workers wait for Kueue, one by one; the job runs with those admitted, and 
   expect(done.status).toMatchObject({ startTime: two.status?.startTime, shards: { retried: expect.any(Number) }, items: { succeeded: ITEMS } });
   expect(outcomeOf(tenant, 'job').results).toBe(slowResults(ITEMS));
   expect((await podsOf(bench, tenant, 'job')).filter((pod) => isLive(pod) && pod.metadata.deletionTimestamp === undefined)).toEqual([]);
-  for (const pod of (await podsOf(bench, tenant, 'job')) as Gated[]) if (pod.metadata.finalizers) await letGo(pod);
 }, 300_000);
 
 test('an admitted worker that finds no node tells why, in the words of the cluster’s scheduler', async () => {
