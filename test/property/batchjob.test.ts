@@ -147,7 +147,7 @@ class World {
     }
     const report = plan.report(changes);
     if (dies()) return this.restart();
-    this.#write(report.status as BatchJobStatus);
+    if (report.status !== undefined) this.#write(report.status as BatchJobStatus);
     this.events.push(...report.events.map(({ reason }) => reason));
   }
 
