@@ -1,6 +1,7 @@
 import { type CgroupLimits, readCgroupLimits } from '../cgroup.ts';
 import { cpusOf, type Environment, invalid, parseObject, required, wholeNumber } from '../config.ts';
-import { env, type ServeSpec } from '../contract.ts';
+import { env } from '../contract.ts';
+import type { ServeSpec } from './serve-spec.ts';
 
 type Whole<T> = { [key in keyof T]-?: T[key] extends object | undefined ? Whole<NonNullable<T[key]>> : NonNullable<T[key]> };
 

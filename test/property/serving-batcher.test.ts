@@ -123,8 +123,7 @@ describe('the batcher', () => {
       world.play({ kind: 'push', rows: 1, shape: 'a' });
       const lonely = world.nextId - 1;
       // Full batches of another shape without end.
-      let rounds = 0;
-      for (; world.waiting.has(lonely); rounds++) {
+      while (world.waiting.has(lonely)) {
         for (let i = 0; i < 2 * maxRows; i++) world.play({ kind: 'push', rows: 1, shape: 'b' });
         world.now += runMs;
         world.free(0);

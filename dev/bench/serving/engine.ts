@@ -4,6 +4,7 @@
  *
  *   node dev/bench/serving/engine.ts MODEL BATCH SECONDS
  */
+import type { Feed } from '../../../inference-pod/engine/batch.ts';
 import { openSession } from '../../../inference-pod/engine/session.ts';
 import { inputs, outputs, sample, samples } from './model.ts';
 
@@ -31,7 +32,7 @@ async function rowsPerCpuSecond(rows: number, forMs: number): Promise<number> {
 const answers: number[][] = [];
 for (let index = 0; index < samples; index++) {
   const [answer] = await run([{ dims: [1, inputs], data: sample(index) }], [{ slot: 0 }]);
-  answers.push([...(answer?.data as Float32Array)].slice(0, outputs));
+  answers.push(Array.from((answer as Feed).data as Float32Array).slice(0, outputs));
 }
 // In turns, since other work of the machine may come and go.
 const [single, batched]: [number[], number[]] = [[], []];

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { env, type ServeSpec } from '../../../inference-pod/contract.ts';
+import { env } from '../../../inference-pod/contract.ts';
+import type { ServeSpec } from '../../../inference-pod/serving/serve-spec.ts';
 import { pause } from '../../../kit/backoff.ts';
 import { repoDir } from '../../cluster/cache.ts';
 import { StepError } from '../../step.ts';

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Agent, request } from 'undici';
 import { expect, vi } from 'vitest';
-import { env, type ServeSpec } from '../../../inference-pod/contract.ts';
+import { env } from '../../../inference-pod/contract.ts';
+import type { ServeSpec } from '../../../inference-pod/serving/serve-spec.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 export const models = join(root, 'test/support/models');

@@ -42,7 +42,7 @@ beforeEach(() => {
 });
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
-const valuesOf = ({ requests }: { requests: Rows[] }): number[][] => requests.map(({ feeds }) => [...(feeds[0]?.data as Float32Array)]);
+const valuesOf = ({ requests }: { requests: Rows[] }): number[][] => requests.map(({ feeds }) => Array.from(feeds[0]?.data as Float32Array));
 
 describe('a model server', () => {
   test('runs requests of one turn of the event loop together, and those that come meanwhile after it', async () => {
@@ -52,7 +52,7 @@ describe('a model server', () => {
     await turn();
     expect(pool.runs.map(valuesOf)).toEqual([[[1], [2, 3]]]);
     pool.echo();
-    expect((await Promise.all(first)).map(([feed]) => [...(feed?.data as Float32Array)])).toEqual([[1], [2, 3]]);
+    expect((await Promise.all(first)).map(([feed]) => Array.from(feed?.data as Float32Array))).toEqual([[1], [2, 3]]);
     expect(pool.runs.map(valuesOf)).toEqual([[[4]]]);
     pool.echo();
     await second;
