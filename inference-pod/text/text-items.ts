@@ -2,7 +2,7 @@ import { type Layout, readCsvItem } from '../engine/csv-items.ts';
 import { formatOrigin } from '../engine/format.ts';
 import { ItemError } from '../engine/item-error.ts';
 import { isRecord, own, parseJson, readId } from '../engine/items.ts';
-import { formatFloat32 } from '../engine/numbers.ts';
+import { mostCharacters, writeFloat32 } from '../engine/numbers.ts';
 import type { Signature } from '../engine/signature.ts';
 import { kindOf, NeedsExactIntegers, type Row } from '../engine/tensors.ts';
 import type { Place } from '../reading/chunk.ts';
@@ -58,6 +58,14 @@ function textItem(id: string | undefined, text: string, where: string): TextItem
   };
 }
 
+/** The numbers as JSON, each in the fewest digits that give it back. */
 export function formatVector(vector: Float32Array): string {
-  return `[${Array.from(vector, formatFloat32).join(',')}]`;
+  const text = Buffer.allocUnsafe(vector.length * (mostCharacters + 1) + 2);
+  let length = 0;
+  for (let i = 0; i < vector.length; i++) {
+    text[length++] = i === 0 ? 0x5b : 0x2c;
+    length = writeFloat32(vector[i] as number, text, length);
+  }
+  text[length++] = 0x5d;
+  return text.toString('latin1', 0, length);
 }
