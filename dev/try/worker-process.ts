@@ -68,7 +68,7 @@ export class WorkerProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
-        // As in the image: two thirds of a start is reading sources that have not changed.
+        // More than half of a start is compiling sources that have not changed.
         NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(cacheDir(), 'compile-cache'),
         [env.spec]: JSON.stringify(spec),
         [env.slot]: String(slot),
