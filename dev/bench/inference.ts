@@ -10,9 +10,10 @@ import { parseArgs } from 'node:util';
 import { cacheDir } from '../cluster/cache.ts';
 import { CommandError, StepError, step } from '../step.ts';
 import { checkOutput } from './inference/check.ts';
-import { type Contestant, contestantsFor } from './inference/contestants.ts';
+import { type Contestant, contestantsFor, ourName } from './inference/contestants.ts';
 import { installPeer } from './inference/peers.ts';
-import { type Row, table } from './inference/table.ts';
+import { hasRoof, measureRoofs, type Roofs } from './inference/roofs.ts';
+import { median, type Row, table, whole } from './inference/table.ts';
 import { measureChildren, type Usage } from './inference/usage.ts';
 import { kinds, recipes, type Workload, workload } from './inference/workloads.ts';
 
@@ -37,6 +38,9 @@ function numberOf(name: string, text: string, least: number): number {
   return Number(text);
 }
 
+/** Enough for the usual batches, too few to take time. */
+const tinyItems = 64;
+
 interface Entrant extends Contestant {
   python: string;
   runs: Usage[];
@@ -60,9 +64,15 @@ async function runOnce(entrant: Entrant, work: Workload, scratch: string): Promi
   return used;
 }
 
-async function contest(work: Workload, entrants: readonly Entrant[], repeats: number): Promise<void> {
-  const scratch = join(cacheDir(), 'bench', `scratch-${process.pid}`);
+/** What ours is held against beside the others: its parts alone, and a job that is all start and end. */
+interface Parts {
+  roofs: Roofs[];
+  starts: Usage[];
+}
+
+async function contest(work: Workload, entrants: readonly Entrant[], repeats: number, scratch: string, each: () => Promise<void>): Promise<void> {
   for (let round = 0; round <= repeats; round++) {
+    if (round > 0) await each();
     for (let turn = 0; turn < entrants.length; turn++) {
       const entrant = entrants[(turn + round) % entrants.length] as Entrant;
       if (entrant.missing !== undefined) continue;
@@ -77,7 +87,16 @@ async function contest(work: Workload, entrants: readonly Entrant[], repeats: nu
       }
     }
   }
-  await rm(scratch, { recursive: true, force: true });
+}
+
+/** How close ours comes to what its parts allow. */
+function roofText({ roofs, starts }: Parts, items: number, ours: readonly Usage[]): string {
+  const of = (part: keyof Roofs): number => median(roofs.map((one) => one[part]));
+  const start = median(starts.map(({ cpuSeconds }) => cpuSeconds));
+  const seconds = median(ours.map(({ cpuSeconds }) => cpuSeconds));
+  const share = (rate: number): string => `${((100 * rate) / of('all')).toFixed(0)} %`;
+  return `Items per CPU-second of the engine alone ${whole(of('engine'))}, the parser alone ${whole(of('parser'))}, the writer alone ${whole(of('writer'))}: one after the other ${whole(of('all'))}.
+${ourName} reaches ${share(items / seconds)} of that, ${share(items / (seconds - start))} without its start and end, which take ${start.toFixed(1)} CPU-seconds whatever the input.`;
 }
 
 const load = (): string => loadavg().map((value) => value.toFixed(1)).join(' ');
@@ -95,9 +114,19 @@ else {
     const entrants: Entrant[] = [];
     for (const contestant of contestantsFor(kind, { cpus: limit, execArgv })) if (wanted(contestant.name)) entrants.push(await enter(contestant));
     const work = await step(`make the work: ${kind}`, () => workload(kind, items));
+    const tiny = await workload(kind, tinyItems);
     const before = load();
-    await contest(work, entrants, repeats);
+    const parts: Parts = { roofs: [], starts: [] };
+    const scratch = join(cacheDir(), 'bench', `scratch-${process.pid}`);
+    const ours = entrants.find(({ name }) => name === ourName);
+    await contest(work, entrants, repeats, scratch, async () => {
+      if (ours === undefined || !hasRoof(work)) return;
+      parts.roofs.push(await step('parts alone', () => measureRoofs(work, cacheDir())));
+      parts.starts.push(await step('start and end alone', () => runOnce(ours, tiny, scratch)));
+    });
+    await rm(scratch, { recursive: true, force: true });
     const rows = entrants.map(({ name, runs, missing }): Row => ({ name, runs, ...(missing === undefined ? {} : { missing }) }));
     console.log(`\n${recipes[kind].title}; ${work.items} items, ${repeats} runs after a warm-up, on ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}; load average ${before} before, ${load()} after\n\n${table(work.items, rows)}\n`);
+    if (ours !== undefined && parts.roofs.length > 0) console.log(`${roofText(parts, work.items, ours.runs)}\n`);
   }
 }

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream, readFileSync, rmSync, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { env, exitCodes, type Fatal, fatalExitCodes, type WorkerSpec } from '../../inference-pod/contract.ts';
-import { repoDir } from '../cluster/cache.ts';
+import { cacheDir, repoDir } from '../cluster/cache.ts';
 
 /** A process that lived this long is not crash-looping. */
 const settledMs = 60_000;
@@ -68,6 +68,8 @@ export class WorkerProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
+        // More than half of a start is compiling sources that have not changed.
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(cacheDir(), 'compile-cache'),
         [env.spec]: JSON.stringify(spec),
         [env.slot]: String(slot),
         [env.attempt]: '0',

@@ -27,8 +27,8 @@ const idName = Buffer.from('id');
 const inputsName = Buffer.from('inputs');
 
 /**
- * Reads items in their usual form, `{"id": …, "inputs": {name: nested numbers}}`, straight from their bytes: several
- * times as fast as `JSON.parse`, and to the same elements. Whatever else a line may hold, and every fault, is left to
+ * Reads items in their usual form, `{"id": …, "inputs": {name: nested numbers}}`, straight from their bytes: to the
+ * same elements as by `JSON.parse`, at half the cost or less. Whatever else a line may hold, and every fault, is left to
  * `parseItem`, which says what is wrong.
  */
 export class ItemScanner {

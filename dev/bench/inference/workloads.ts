@@ -102,7 +102,8 @@ async function expected(folder: string, { dims, width }: Recipe, { input, output
   const run = async (): Promise<void> => {
     const values = batch.flat();
     const feed = dims ? new Tensor('float32', Float32Array.from(values), [batch.length, ...dims]) : new Tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
-    rows.push(...((await session.run({ [input]: feed }))[output]?.data as Float32Array));
+    const answer = (await session.run({ [input]: feed }))[output] as Tensor;
+    rows.push(...(answer.data as Float32Array));
     batch = [];
   };
   for (const line of linesOf(join(folder, 'in.jsonl'))) {
