@@ -74,7 +74,7 @@ export class Scheduling {
     this.#metrics = schedulingMetrics(deps.registry);
     this.#metrics.unheard.set(this.#unheard.size);
     const minRuntimeMs = deps.minRuntimeSeconds * 1_000;
-    this.#policy = { ...defaultPolicy, minRuntimeMs, minWorkerRuntimeMs: minRuntimeMs / 4, cooldownMs: minRuntimeMs / 4, patienceMs: minRuntimeMs / 4, pendingPerJob: deps.pendingWorkers };
+    this.#policy = { ...defaultPolicy, minRuntimeMs, minWorkerRuntimeMs: minRuntimeMs / 4, cooldownMs: minRuntimeMs / 4, pendingPerJob: deps.pendingWorkers };
     this.#watch();
     this.#plan(this.#unheard.size === 0 ? GATHER_MS : HEARING_MS);
   }

@@ -21,8 +21,8 @@ import type { Trace } from './trace.ts';
  * job starts with its minimum, what can start does before anyone grows, and what runs stays.
  */
 
-/** Neither time nor deadlines nor shares move anyone; one point of priority is enough to be ahead, and nobody behind takes anything. */
-const plainPolicy: Policy = { ...defaultPolicy, ageingPointsPerMinute: 0, dependentPoints: 0, preemptMargin: 1, surplusPoints: 0, patienceMs: 0 };
+/** Neither time nor deadlines nor shares move anyone; one point of priority is enough to be ahead. */
+const plainPolicy: Policy = { ...defaultPolicy, ageingPointsPerMinute: 0, dependentPoints: 0, preemptMargin: 1 };
 
 function open(snapshot: Snapshot, now: number): Board {
   const jobs = snapshot.jobs.map((job) => ({ ...job, deadlineAt: undefined }));

@@ -11,10 +11,6 @@ export interface Policy {
   dependentsCap: number;
   /** How many points a job must be ahead of a running one to have it suspended, or to grow at its expense. */
   preemptMargin: number;
-  /** How many points a job that waits may be behind a running one and still take workers that this one has beyond its minimum. */
-  surplusPoints: number;
-  /** How long a job waits before others are suspended for it, unless its deadline hurries it: until then room may come by itself. */
-  patienceMs: number;
   /** How much earlier a hurried job must be due than another one to take workers from it. */
   dueMarginMs: number;
   /** A started job is not suspended before that. */
@@ -48,8 +44,6 @@ export const defaultPolicy: Policy = {
   dependentPoints: 25,
   dependentsCap: 250,
   preemptMargin: 200,
-  surplusPoints: 500,
-  patienceMs: 30_000,
   dueMarginMs: 300_000,
   minRuntimeMs: 120_000,
   minWorkerRuntimeMs: 30_000,

@@ -14,7 +14,7 @@ export function makeRoom(board: Board, want: Job, count: number, purpose: Purpos
   const tenants = debtors(board, want, purpose);
   if (tenants.length === 0) return false;
   const search = new RoomSearch(board, want, count, purpose, tenants);
-  if (search.shrink() || (maySuspend(board, want, purpose) && search.suspend())) {
+  if (search.shrink() || (purpose !== 'grow' && search.suspend())) {
     search.spare();
     board.preemptions++;
     for (const taken of search.taken) settle(board, want, taken);
@@ -23,11 +23,6 @@ export function makeRoom(board: Board, want: Job, count: number, purpose: Purpos
   search.undo();
   return false;
 }
-
-/** Somebody else's whole job is only taken once the job has waited for a while: each one that is suspended costs a start. */
-const maySuspend = (board: Board, want: Job, purpose: Purpose): boolean => purpose === 'forced' || (purpose === 'start' && isPatient(board, want));
-
-export const isPatient = ({ now, policy }: Board, { waitingSince, rank }: Job): boolean => rank.hurry !== undefined || now - waitingSince >= policy.patienceMs;
 
 /** For sorting, cheapest first: not hurried, low score (jobs of nearly the same score are equal), least work since its checkpoint, last in rank. */
 export function compareCosts(a: Job, b: Job, policy: Policy): number {
@@ -42,7 +37,7 @@ export function compareCosts(a: Job, b: Job, policy: Policy): number {
  * Tenants whose jobs may owe something to this one: those that hold more than their share, which was lent, the one with
  * most of that first; then the job's own; then the others.
  */
-function debtors({ tenants, policy }: Board, want: Job, purpose: Purpose): Tenant[] {
+function debtors({ tenants }: Board, want: Job, purpose: Purpose): Tenant[] {
   const own = want.tenant;
   const lent = ({ share, entitled, weight }: Tenant): number => Math.max(0, share - entitled) / weight;
   const able = (tenant: Tenant): boolean => {
@@ -50,8 +45,7 @@ function debtors({ tenants, policy }: Board, want: Job, purpose: Purpose): Tenan
     if (purpose === 'forced') return true;
     // Who has its share takes from nobody else.
     if (!own || (tenant !== own && atMost(own.entitled, own.share))) return false;
-    return (tenant !== own && lent(tenant) > 0) || want.rank.hurry !== undefined
-      || want.rank.score + (purpose === 'start' && tenant.surplus > 0 ? policy.surplusPoints : 0) >= tenant.lowestScore;
+    return (tenant !== own && lent(tenant) > 0) || want.rank.hurry !== undefined || want.rank.score >= tenant.lowestScore;
   };
   const order = (tenant: Tenant): number => (tenant === own ? 1 : lent(tenant) > 0 ? 0 : 2);
   return tenants.filter(able).sort((a, b) => order(a) - order(b) || lent(b) - lent(a) || a.lowestScore - b.lowestScore);

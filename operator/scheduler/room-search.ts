@@ -137,9 +137,8 @@ export class RoomSearch {
     if (!own || !other) return undefined;
     if (own !== other && (this.#fits >= this.#count || atMost(own.entitled, own.share))) return undefined;
     const needed = part === 'all' || victim.seats.length <= (victim.rank.hurry?.keeps ?? 0);
-    // To start is worth more than to have more than the minimum. Growing asks for a margin as suspending does, so that
-    // equals do not pass workers to and fro.
-    const margin = part === 'surplus' && this.#purpose === 'start' ? -policy.surplusPoints : policy.preemptMargin;
+    // Growing asks for a margin as suspending does, so that equals do not pass workers to and fro.
+    const margin = part === 'surplus' && this.#purpose === 'start' ? 0 : policy.preemptMargin;
     const byRank = outranks(this.#claim, victim.rank, needed, margin, policy);
     if (own === other) return byRank;
     // What is beyond the other's share was lent. Within it, rank decides, and only as long as the other is not the poorer.

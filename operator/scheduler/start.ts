@@ -1,7 +1,7 @@
 import { type Board, type Job, seat, type Tenant } from './board.ts';
 import { findNodes } from './capacity.ts';
 import { inStartOrder } from './order.ts';
-import { isPatient, makeRoom } from './preempt.ts';
+import { makeRoom } from './preempt.ts';
 import { jobRoom, quotaRoom } from './quota.ts';
 import { rankJob } from './rank.ts';
 
@@ -9,23 +9,18 @@ import { rankJob } from './rank.ts';
 export function startWaiting(board: Board): boolean {
   let started = false;
   board.queue = [];
-  /** By kind, the least that one could not have: of those that may have others suspended, and of all. */
-  const failed = { patient: new Map<number, number>(), all: new Map<number, number>() };
+  const failed = new Map<number, number>();
   let starts = 0;
   const passed = new Map<Tenant, number>();
   inStartOrder(board, (job) => {
     // What an equal job of higher rank could not have is not tried again.
-    const patient = isPatient(board, job);
-    const hopeless = job.min >= ((patient ? failed.patient : failed.all).get(job.kind) ?? Number.POSITIVE_INFINITY);
+    const hopeless = job.min >= (failed.get(job.kind) ?? Number.POSITIVE_INFINITY);
     if (!hopeless && tryStart(board, job, 'start', (passed.get(job.tenant as Tenant) ?? starts) === starts)) {
       started = true;
       starts++;
       return true;
     }
-    if (!hopeless) {
-      failed.all.set(job.kind, job.min);
-      if (patient) failed.patient.set(job.kind, job.min);
-    }
+    if (!hopeless) failed.set(job.kind, job.min);
     if (!passed.has(job.tenant as Tenant)) passed.set(job.tenant as Tenant, starts);
     board.queue.push(job);
     return false;

@@ -7,9 +7,8 @@ import { schedule } from '../../../operator/scheduler/schedule.ts';
 import type { JobState, TenantState } from '../../../operator/scheduler/snapshot.ts';
 import { aNode, aTenant, MINUTE, newJob, NOW, runningFor } from '../../support/scheduling.ts';
 
-const playAfter = (patienceMs: number, nodes: readonly number[], tenants: readonly TenantState[], ...jobs: JobState[]): Schedule =>
-  schedule({ tenants, jobs, nodes: nodes.map((gpus, index) => aNode(`n${index + 1}`, gpus)), finished: new Map() }, NOW, { ...defaultPolicy, patienceMs });
-const play = (nodes: readonly number[], tenants: readonly TenantState[], ...jobs: JobState[]): Schedule => playAfter(0, nodes, tenants, ...jobs);
+const play = (nodes: readonly number[], tenants: readonly TenantState[], ...jobs: JobState[]): Schedule =>
+  schedule({ tenants, jobs, nodes: nodes.map((gpus, index) => aNode(`n${index + 1}`, gpus)), finished: new Map() }, NOW);
 const workers = ({ decisions }: Schedule): Record<string, number> => Object.fromEntries(decisions.map(({ uid, workers: count }) => [uid, count]));
 const acme = [aTenant('acme')];
 
@@ -37,27 +36,6 @@ describe('room for a job', () => {
     const result = play([4], acme, runningFor('wide', 'n1', 4, 200, { min: 2 }), newJob('want', { priority: 500, min: 2 }));
     expect(workers(result)).toEqual({ wide: 2, want: 2 });
     expect(result.victims).toEqual([{ uid: 'wide', key: 'acme/wide', from: 4, to: 2, reason: 'Priority', for: 'acme/want' }]);
-  });
-
-  it.each([[500, 1], [501, 0]])('is taken from what another has beyond its minimum though that is ahead by %d points: %d', (points, started) => {
-    expect(workers(play([2], acme, runningFor('wide', 'n1', 2, 200, { min: 1, priority: points }), newJob('want')))).toEqual({ wide: 2 - started, want: started });
-  });
-
-  it.each<[string, number, Partial<JobState>, number]>([
-    ['not before it has waited for 30 s', 29, {}, 0],
-    ['when it has', 30, {}, 1],
-    ['at once if its deadline hurries it', 0, { createdAt: NOW - 10 * MINUTE, deadlineAt: NOW + MINUTE }, 1],
-  ])('is taken by suspending %s', (_, seconds, more, started) => {
-    const want = newJob('want', { priority: 300, queuedAt: NOW - seconds * 1_000, ...more });
-    expect(workers(playAfter(30_000, [1], acme, runningFor('low', 'n1', 1, 300), want))).toEqual({ low: 1 - started, want: started });
-  });
-
-  it('is taken at once from what others have beyond their minimum', () => {
-    expect(workers(playAfter(30_000, [2], acme, runningFor('wide', 'n1', 2, 300, { min: 1 }), newJob('want')))).toEqual({ wide: 1, want: 1 });
-  });
-
-  it('that is patient is not missed because a higher one of the same kind is not', () => {
-    expect(workers(playAfter(30_000, [1], acme, runningFor('low', 'n1', 1, 300), newJob('first', { priority: 600 }), newJob('second', { priority: 500, queuedAt: NOW - MINUTE })))).toEqual({ low: 0, first: 0, second: 1 });
   });
 
   it('is not given back to a tenant that was cordoned meanwhile, and the job is told so at once', () => {

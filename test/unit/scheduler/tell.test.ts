@@ -49,7 +49,7 @@ describe('a job is told', () => {
   });
 
   it('for whom it was preempted', () => {
-    const [victim] = decide([aNode('n1', 1)], [runningFor('low', 'n1', 1, 200), newJob('urgent', { priority: 500, queuedAt: NOW - 30_000 })]);
+    const [victim] = decide([aNode('n1', 1)], [runningFor('low', 'n1', 1, 200), newJob('urgent', { priority: 500 })]);
     expect(victim).toMatchObject({ workers: 0, remove: [0], reason: 'Preempted', message: 'preempted for acme/urgent; waiting for capacity: needs 1 nvidia.com/gpu, 0 of 1 is free on 1 node(s); 0 ahead', position: 1 });
   });
 
