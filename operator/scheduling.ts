@@ -11,7 +11,7 @@ import { deepEqual } from './runtime/equal.ts';
 import { isTenantQuota, type NodeObject, nodeState, tenantState } from './scheduler/observe.ts';
 import { type Amounts, podRequests } from './scheduler/pod-requests.ts';
 import { defaultPolicy, type Policy } from './scheduler/policy.ts';
-import { type PriorityClass, priorityClass } from './scheduler/priority-class.ts';
+import { priorityClass } from './scheduler/priority-class.ts';
 import type { Decision } from './scheduler/result.ts';
 import { schedule } from './scheduler/schedule.ts';
 import type { Held, JobState, NodeState, Snapshot } from './scheduler/snapshot.ts';
@@ -153,7 +153,6 @@ export class Scheduling {
     const now = clock.now();
     const { decisions, victims } = schedule(this.#snapshot(), now, this.#policy);
     for (const { reason } of victims) this.#metrics.preemptions.inc({ reason });
-<<<<<<< HEAD
     const dismissed = new Map(decisions.filter(({ remove }) => remove.length > 0).map((decision) => [decision.uid, this.#dismiss(decision, now)]));
     const tookMs = clock.monotonic() - started;
     this.#metrics.seconds.observe(tookMs / 1_000);
@@ -170,26 +169,14 @@ export class Scheduling {
       const entry = this.#entries.get(decision.uid);
       if (entry === undefined || this.#closed) continue;
       this.#take(entry, decision, dismissed.get(decision.uid) ?? stillDismissed(entry), now);
-      if (decision.workers === 0) waiting.set(entry.demand.state.tenant, (waiting.get(entry.demand.state.tenant) ?? 0) + 1);
+      const key = `${priorityClass(entry.demand.state.priority)} ${entry.demand.state.tenant}`;
+      if (decision.workers === 0) waiting.set(key, (waiting.get(key) ?? 0) + 1);
     }
     this.#metrics.pending.reset();
-    for (const [tenant, jobs] of waiting) this.#metrics.pending.set({ tenant }, jobs);
-=======
-    const waiting = new Waiting();
-    for (const decision of decisions) {
-      const entry = this.#entries.get(decision.uid);
-      if (entry === undefined) continue;
-      this.#take(entry, decision, now);
-      if (decision.workers === 0) waiting.add(entry.demand.state);
+    for (const [key, jobs] of waiting) {
+      const [priority = '', tenant = ''] = key.split(' ');
+      this.#metrics.pending.set({ tenant, priority }, jobs);
     }
-    this.#metrics.pending.reset();
-    for (const { labels, jobs } of waiting.counts()) this.#metrics.pending.set(labels, jobs);
-    const tookMs = clock.monotonic() - started;
-    this.#metrics.seconds.observe(tookMs / 1_000);
-    log.debug({ jobs: decisions.length, waiting: waiting.jobs, victims, tookMs: Math.round(tookMs) }, 'scheduled');
-    this.#notBefore = clock.monotonic() + tookMs * (1 / LOAD - 1);
-    if (decisions.length > 0) this.#plan(IDLE_MS);
->>>>>>> dc33a0a (Count dependents once, tell cycles from what lies between them, and who is cordoned at once)
   }
 
   /** Tells the workers that are to go. Returns all pods of the job that are on their way out, and since when. */
@@ -291,28 +278,7 @@ export class Scheduling {
   }
 }
 
-<<<<<<< HEAD
 const stillDismissed = ({ demand, grant }: Entry): Grant['dismissed'] => new Map([...(grant?.dismissed ?? [])].filter(([pod]) => demand.pods.includes(pod)));
-=======
-/** Counts jobs by tenant and class of priority. */
-class Waiting {
-  jobs = 0;
-  readonly #counts = new Map<string, { labels: { tenant: string; priority: PriorityClass }; jobs: number }>();
-
-  add({ tenant, priority }: Pick<JobState, 'tenant' | 'priority'>): void {
-    const labels = { tenant, priority: priorityClass(priority) };
-    const key = `${labels.priority} ${tenant}`;
-    const count = this.#counts.get(key) ?? { labels, jobs: 0 };
-    count.jobs += 1;
-    this.jobs += 1;
-    this.#counts.set(key, count);
-  }
-
-  counts(): Iterable<{ labels: { tenant: string; priority: PriorityClass }; jobs: number }> {
-    return this.#counts.values();
-  }
-}
->>>>>>> dc33a0a (Count dependents once, tell cycles from what lies between them, and who is cordoned at once)
 
 function shapeOf({ state, pods }: Demand): string {
   const { ratePerWorker: _rate, itemsLeft: _left, lastCheckpointAt: _checkpoint, ...shape } = state;
@@ -330,12 +296,8 @@ function schedulingMetrics(registry: Registry) {
   return {
     seconds: histogram(registry, { name: 'millrace_scheduling_duration_seconds', help: 'Time of one round of the scheduler, in seconds.', buckets: [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1] }),
     wait: histogram(registry, { name: 'millrace_job_wait_seconds', help: 'Time from when a job could run until it got its first workers, in seconds.', buckets: [0.1, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200] }),
-<<<<<<< HEAD
-    pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant.', labels: ['tenant'] }),
-    unheard: gauge(registry, { name: 'millrace_jobs_unheard', help: 'Jobs that were there when this process began to lead and that it has not looked at yet.' }),
-=======
     pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant and class of priority: low, normal from 334, high from 667.', labels: ['tenant', 'priority'] }),
->>>>>>> dc33a0a (Count dependents once, tell cycles from what lies between them, and who is cordoned at once)
+    unheard: gauge(registry, { name: 'millrace_jobs_unheard', help: 'Jobs that were there when this process began to lead and that it has not looked at yet.' }),
     preemptions: counter(registry, { name: 'millrace_preemptions_total', help: 'Jobs that lost workers to another one, by what gave it the right.', labels: ['reason'] }),
   };
 }

@@ -16,16 +16,9 @@ interface Blocked {
 
 const NAMES_SHOWN = 3;
 
-<<<<<<< HEAD
 export function dependenciesOf({ jobs, finished, idle }: Pick<Snapshot, 'jobs' | 'finished' | 'idle'>, policy: Policy): Dependencies {
-  const blocked: Map<number, { reason: 'WaitingForDependencies' | 'DependencyFailed' | 'DependencyCycle'; message: string }> = new Map();
-  const points = new Map<number, number>();
-  if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points };
-=======
-export function dependenciesOf({ jobs, finished }: Pick<Snapshot, 'jobs' | 'finished'>, policy: Policy): Dependencies {
   const blocked = new Map<number, Blocked>();
   if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points: new Map() };
->>>>>>> dc33a0a (Count dependents once, tell cycles from what lies between them, and who is cordoned at once)
 
   const indexes = new Map(jobs.map(({ key }, index) => [key, index]));
   const graph = graphOf(jobs, indexes);
@@ -37,13 +30,8 @@ export function dependenciesOf({ jobs, finished }: Pick<Snapshot, 'jobs' | 'fini
     const unmet = dependsOn.filter((on) => indexes.has(on) || finished.get(on) === undefined);
     const cycle = cycles.get(index);
     if (failed.length > 0) blocked.set(index, { reason: 'DependencyFailed', message: `${listed(failed)}, which it depends on, failed; fix that and create both again` });
-<<<<<<< HEAD
-    else if (cyclic.has(index)) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${cycleFrom(index, open, cyclic, jobs)}); create it again with other spec.dependsOn` });
-    else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, (on) => indexes.has(on) || (idle?.has(on) ?? false))}` });
-=======
     else if (cycle) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${pathFrom(index, cycle, graph, jobs)}); create it again with other spec.dependsOn` });
-    else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, indexes)}` });
->>>>>>> dc33a0a (Count dependents once, tell cycles from what lies between them, and who is cordoned at once)
+    else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, (on) => indexes.has(on) || (idle?.has(on) ?? false))}` });
   });
   return { blocked, points: pointsOf(components, graph, cycles, policy) };
 }
