@@ -173,10 +173,7 @@ export class Scheduling {
       if (decision.workers === 0) waiting.set(key, (waiting.get(key) ?? 0) + 1);
     }
     this.#metrics.pending.reset();
-    for (const [key, jobs] of waiting) {
-      const [priority = '', tenant = ''] = key.split(' ');
-      this.#metrics.pending.set({ tenant, priority }, jobs);
-    }
+    for (const [[priority = '', tenant = ''], jobs] of [...waiting].map(([key, jobs]) => [key.split(' '), jobs] as const)) this.#metrics.pending.set({ tenant, priority }, jobs);
   }
 
   /** Tells the workers that are to go. Returns all pods of the job that are on their way out, and since when. */

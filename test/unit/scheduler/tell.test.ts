@@ -68,13 +68,13 @@ describe('a job is told', () => {
 describe('a job that Kueue admits', () => {
   it('gives those up that go beyond what it asks for: first those that wait, then idle ones', () => {
     const workers = [{ node: 'n1', startedAt: NOW }, { node: 'n1', startedAt: NOW - 9, idle: true }, {}, { node: 'n1', startedAt: NOW - 9 }, { endingAt: NOW }];
-    const removed = (max: number): number[] | undefined => decide([], [aJob('a', { externallyAdmitted: true, max, workers })])[0]?.remove;
+    const removed = (max: number): number[] | undefined => decide([], [newJob('a', { externallyAdmitted: true, max, workers })])[0]?.remove;
     expect([4, 3, 2, 1].map(removed)).toEqual([[], [2], [1, 2], [0, 1, 2]].map((each) => expect.arrayContaining(each)));
     expect([4, 3, 2, 1].map((max) => removed(max)?.length)).toEqual([0, 1, 2, 3]);
   });
 
   it('waits for those that it depends on like any other', () => {
-    const [, second] = decide([], [aJob('first'), aJob('second', { externallyAdmitted: true, dependsOn: ['acme/first'] })]);
+    const [, second] = decide([], [newJob('first'), newJob('second', { externallyAdmitted: true, dependsOn: ['acme/first'] })]);
     expect(second).toMatchObject({ workers: 0, reason: 'WaitingForDependencies' });
   });
 
