@@ -1,15 +1,16 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { schedule } from '../operator/scheduler/schedule.ts';
-import { fifoWithBackfill, strictPriority } from './simulate/baselines.ts';
-import type { Scheduler } from './simulate/cluster.ts';
-import { type Measures, measure } from './simulate/measures.ts';
+import type { Measures } from './simulate/measures.ts';
 import { plot } from './simulate/plot.ts';
+import { isPolicy, type PolicyName, policies } from './simulate/policies.ts';
 import { describe, table, targets } from './simulate/report.ts';
 import { decisionTable, parseSnapshot } from './simulate/snapshot-file.ts';
 import { synthetic } from './simulate/synthetic.ts';
-import { parseTrace, type Trace } from './simulate/trace.ts';
+import { parseTrace } from './simulate/trace.ts';
+import type { Task } from './simulate/worker.ts';
 import { duration, StepError } from './step.ts';
 
 const usage = `usage: npm run simulate [-- OPTIONS]
@@ -18,19 +19,9 @@ Replays a trace of jobs through the scheduler with a virtual clock, beside other
   --seed N          another synthetic trace for each number (1)
   --trace FILE      replay this trace instead; docs/scheduling.md tells its format
   --policies LIST   of millrace, strict, strict-no-preemption, fifo (all)
-  --out FOLDER      write simulation.md (the table), simulation.svg (the plot) and trace.jsonl there
+  --out FOLDER      write simulation.md (the table) and simulation.svg (the plot) there
+  --save-trace FILE write the trace as a file for --trace
   --snapshot FILE   only say what is decided on this snapshot; with --json as JSON`;
-
-const policies = ['millrace', 'strict', 'strict-no-preemption', 'fifo'] as const;
-type PolicyName = (typeof policies)[number];
-
-const titles: Record<PolicyName, string> = { millrace: 'Millrace', strict: 'strict priority', 'strict-no-preemption': 'strict, no preemption', fifo: 'FIFO with backfill' };
-const schedulerOf: Record<PolicyName, (trace: Trace) => Scheduler> = {
-  millrace: () => (snapshot, now) => schedule(snapshot, now),
-  strict: () => strictPriority(true),
-  'strict-no-preemption': () => strictPriority(false),
-  fifo: fifoWithBackfill,
-};
 
 interface Options {
   jobs: string;
@@ -38,35 +29,56 @@ interface Options {
   policies: string;
   trace?: string;
   out?: string;
+  'save-trace'?: string;
   snapshot?: string;
   json?: boolean;
 }
 
-function main(options: Options): void {
-  if (options.snapshot !== undefined) return decide(options.snapshot, options.json ?? false);
-  const chosen = options.policies.split(',');
-  const unknown = chosen.find((name) => !(policies as readonly string[]).includes(name));
-  if (unknown !== undefined) throw new StepError('--policies', `got "${unknown}", expected a list of ${policies.join(', ')}`, 'name one or more of those, separated by commas');
-  const lines = options.trace === undefined ? `${synthetic({ jobs: whole('--jobs', options.jobs), seed: whole('--seed', options.seed) }).map((line) => JSON.stringify(line)).join('\n')}\n` : read(options.trace, '--trace');
-  const trace = parseTrace(lines, options.trace ?? 'synthetic');
-  console.log(`${describe(trace)}\n`);
-  const all = new Map<PolicyName, Measures>();
-  for (const name of chosen as PolicyName[]) {
-    const cpu = process.cpuUsage();
-    const measures = measure(trace, titles[name], schedulerOf[name](trace));
-    const { user, system } = process.cpuUsage(cpu);
-    console.error(`${titles[name]}: ${measures.rounds} rounds, ${duration((user + system) / 1_000)} of CPU`);
-    for (const { key, message } of measures.stuck.slice(0, 3)) console.error(`  ${key} never finished: ${message}`);
-    all.set(name, measures);
+async function main(options: Options): Promise<void> {
+  if (options.snapshot !== undefined) {
+    decide(options.snapshot, options.json ?? false);
+    return;
   }
+  const chosen = options.policies.split(',').map((name) => (isPolicy(name) ? name : unknownPolicy(name)));
+  const { lines, source } = linesOf(options);
+  const trace = parseTrace(lines, source);
+  if (options['save-trace'] !== undefined) writeFileSync(options['save-trace'], lines);
+  const title = describe(trace);
+  console.log(`${title}\n`);
+  // One thread for each: they know nothing of each other.
+  const measured = await Promise.all(chosen.map(async (policy) => [policy, await measureApart({ policy, lines })] as const));
+  const all = new Map(measured);
   const text = report(all);
   console.log(text);
   if (options.out === undefined) return;
   mkdirSync(options.out, { recursive: true });
-  writeFileSync(join(options.out, 'trace.jsonl'), lines);
-  writeFileSync(join(options.out, 'simulation.md'), text);
-  writeFileSync(join(options.out, 'simulation.svg'), plot([...all.values()], `${describe(trace)}`));
-  console.log(`written to ${options.out}: simulation.md, simulation.svg, trace.jsonl`);
+  const command = ['npm run simulate --', ...(options.trace === undefined ? [`--jobs ${options.jobs} --seed ${options.seed}`] : [`--trace ${options.trace}`])].join(' ');
+  writeFileSync(join(options.out, 'simulation.md'), `# A simulation\n\n\`${command}\`: ${title}.\n\n![waits by class and utilisation](simulation.svg)\n\n${text}`);
+  writeFileSync(join(options.out, 'simulation.svg'), plot([...all.values()], title));
+  console.log(`written to ${options.out}: simulation.md, simulation.svg`);
+}
+
+function linesOf({ trace, jobs, seed }: Options): { lines: string; source: string } {
+  if (trace !== undefined) return { lines: read(trace, '--trace'), source: trace };
+  const lines = synthetic({ jobs: whole('--jobs', jobs), seed: whole('--seed', seed) });
+  return { lines: `${lines.map((line) => JSON.stringify(line)).join('\n')}\n`, source: 'synthetic' };
+}
+
+async function measureApart(task: Task): Promise<Measures> {
+  const started = performance.now();
+  const measures = await new Promise<Measures>((resolve, reject) => {
+    const worker = new Worker(new URL('./simulate/worker.ts', import.meta.url), { workerData: task });
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new StepError(policies[task.policy].title, `its thread ended with code ${code}`, 'run it again with that policy alone')));
+  });
+  console.error(`${measures.policy}: ${measures.rounds} rounds in ${duration(performance.now() - started)}`);
+  for (const { key, message } of measures.stuck.slice(0, 3)) console.error(`  ${key} never finished: ${message}`);
+  return measures;
+}
+
+function unknownPolicy(name: string): never {
+  throw new StepError('--policies', `got "${name}", expected a list of ${Object.keys(policies).join(', ')}`, 'name one or more of those, separated by commas');
 }
 
 function report(all: ReadonlyMap<PolicyName, Measures>): string {
@@ -95,12 +107,12 @@ function whole(option: string, text: string): number {
 try {
   const { values } = parseArgs({
     options: {
-      jobs: { type: 'string', default: '10000' }, seed: { type: 'string', default: '1' }, policies: { type: 'string', default: policies.join(',') },
-      trace: { type: 'string' }, out: { type: 'string' }, snapshot: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' },
+      jobs: { type: 'string', default: '10000' }, seed: { type: 'string', default: '1' }, policies: { type: 'string', default: Object.keys(policies).join(',') },
+      trace: { type: 'string' }, out: { type: 'string' }, 'save-trace': { type: 'string' }, snapshot: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' },
     },
   });
   if (values.help) console.log(usage);
-  else main(values);
+  else await main(values);
 } catch (cause) {
   const isUsage = cause instanceof TypeError && 'code' in cause && String(cause.code).startsWith('ERR_PARSE_ARGS');
   if (!isUsage && !(cause instanceof StepError)) throw cause;

@@ -11,6 +11,7 @@ import { deepEqual } from './runtime/equal.ts';
 import { isTenantQuota, type NodeObject, nodeState, tenantState } from './scheduler/observe.ts';
 import { type Amounts, podRequests } from './scheduler/pod-requests.ts';
 import { defaultPolicy, type Policy } from './scheduler/policy.ts';
+import { priorityClass } from './scheduler/priority-class.ts';
 import type { Decision } from './scheduler/result.ts';
 import { schedule } from './scheduler/schedule.ts';
 import type { Held, JobState, NodeState, Snapshot } from './scheduler/snapshot.ts';
@@ -168,10 +169,11 @@ export class Scheduling {
       const entry = this.#entries.get(decision.uid);
       if (entry === undefined || this.#closed) continue;
       this.#take(entry, decision, dismissed.get(decision.uid) ?? stillDismissed(entry), now);
-      if (decision.workers === 0) waiting.set(entry.demand.state.tenant, (waiting.get(entry.demand.state.tenant) ?? 0) + 1);
+      const key = `${priorityClass(entry.demand.state.priority)} ${entry.demand.state.tenant}`;
+      if (decision.workers === 0) waiting.set(key, (waiting.get(key) ?? 0) + 1);
     }
     this.#metrics.pending.reset();
-    for (const [tenant, jobs] of waiting) this.#metrics.pending.set({ tenant }, jobs);
+    for (const [[priority = '', tenant = ''], jobs] of [...waiting].map(([key, jobs]) => [key.split(' '), jobs] as const)) this.#metrics.pending.set({ tenant, priority }, jobs);
   }
 
   /** Tells the workers that are to go. Returns all pods of the job that are on their way out, and since when. */
@@ -291,7 +293,7 @@ function schedulingMetrics(registry: Registry) {
   return {
     seconds: histogram(registry, { name: 'millrace_scheduling_duration_seconds', help: 'Time of one round of the scheduler, in seconds.', buckets: [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1] }),
     wait: histogram(registry, { name: 'millrace_job_wait_seconds', help: 'Time from when a job could run until it got its first workers, in seconds.', buckets: [0.1, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200] }),
-    pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant.', labels: ['tenant'] }),
+    pending: gauge(registry, { name: 'millrace_jobs_waiting', help: 'Jobs without workers, by tenant and class of priority: low, normal from 334, high from 667.', labels: ['tenant', 'priority'] }),
     unheard: gauge(registry, { name: 'millrace_jobs_unheard', help: 'Jobs that were there when this process began to lead and that it has not looked at yet.' }),
     preemptions: counter(registry, { name: 'millrace_preemptions_total', help: 'Jobs that lost workers to another one, by what gave it the right.', labels: ['reason'] }),
   };

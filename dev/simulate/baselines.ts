@@ -1,4 +1,4 @@
-import { type Board, isCooling, isWaiting, type Job, seat, setUp } from '../../operator/scheduler/board.ts';
+import { type Board, isCooling, isWaiting, type Job, seat } from '../../operator/scheduler/board.ts';
 import { findNodes } from '../../operator/scheduler/capacity.ts';
 import { dependenciesOf } from '../../operator/scheduler/dependents.ts';
 import { keepRunning } from '../../operator/scheduler/keep.ts';
@@ -9,6 +9,7 @@ import { jobRoom, quotaRoom } from '../../operator/scheduler/quota.ts';
 import { compareRanks, rankJob } from '../../operator/scheduler/rank.ts';
 import { addTo, timesIn } from '../../operator/scheduler/resources.ts';
 import type { Schedule } from '../../operator/scheduler/result.ts';
+import { setUp } from '../../operator/scheduler/set-up.ts';
 import type { Snapshot } from '../../operator/scheduler/snapshot.ts';
 import { tryStart } from '../../operator/scheduler/start.ts';
 import { tell } from '../../operator/scheduler/tell.ts';

@@ -7,8 +7,8 @@ import type { Trace } from './trace.ts';
 
 export type Scheduler = (snapshot: Snapshot, now: number) => Schedule;
 
-/** News that come together are scheduled together. The operator gathers for 20 ms; half a second saves rounds and is little beside the waits. */
-const GATHER_MS = 500;
+/** News that come together are scheduled together. The operator gathers for 20 ms; this saves rounds and is little beside the waits. */
+const GATHER_MS = 200;
 /** As in the operator's loop: time itself is news to those who wait. */
 const IDLE_MS = 5_000;
 /** From when a worker is told to go until its node is free. */

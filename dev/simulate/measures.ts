@@ -1,3 +1,4 @@
+import { priorityClass, priorityClasses } from '../../operator/scheduler/priority-class.ts';
 import { addTo, namesIn, vector } from '../../operator/scheduler/resources.ts';
 import type { Amounts } from '../../operator/scheduler/snapshot.ts';
 import type { Cluster, Outcome, Scheduler } from './cluster.ts';
@@ -28,9 +29,6 @@ export interface Measures {
 }
 
 const BUCKETS = 240;
-const CLASSES = [['low', 0], ['normal', 334], ['high', 667]] as const;
-
-export const classOf = (priority: number): string => (CLASSES.findLast(([, least]) => priority >= least) ?? CLASSES[0])[0];
 
 /** Replays the trace and measures what comes of it. */
 export function measure(trace: Trace, policy: string, scheduler: Scheduler): Measures {
@@ -69,7 +67,7 @@ export function measure(trace: Trace, policy: string, scheduler: Scheduler): Mea
   const due = outcome.runs.filter(({ job }) => job.deadlineAt !== undefined);
   return {
     policy, jobs: outcome.runs.length, stuck: outcome.stuck, rounds: outcome.rounds,
-    waits: CLASSES.map(([name]) => ({ name, sorted: outcome.runs.filter(({ job }) => classOf(job.priority) === name).map(({ waitedMs }) => waitedMs).sort((a, b) => a - b) })),
+    waits: priorityClasses.map(({ name }) => ({ name, sorted: outcome.runs.filter(({ job }) => priorityClass(job.priority) === name).map(({ waitedMs }) => waitedMs).sort((a, b) => a - b) })),
     missed: due.filter(({ job, doneAt }) => doneAt === undefined || doneAt > (job.deadlineAt as number)).length,
     deadlines: due.length,
     suspensions: outcome.runs.reduce((sum, { suspensions }) => sum + suspensions, 0),

@@ -7,11 +7,13 @@ import { StepError } from '../step.ts';
 import { quotaOf } from './trace.ts';
 
 const text: Schema = { type: 'string', minLength: 1 };
-const quantities: Schema = { type: 'object', additionalProperties: { type: ['string', 'number'] }, default: {} };
+const someQuantities: Schema = { type: 'object', additionalProperties: { type: ['string', 'number'] } };
+const quantities: Schema = { ...someQuantities, default: {} };
 const texts: Schema = { type: 'object', additionalProperties: { type: 'string' }, default: {} };
 const open: Schema = { type: 'object', additionalProperties: true };
 const time: Schema = { type: ['string', 'number'] };
-const list = (items: Schema): Schema => ({ type: 'array', items, default: [] });
+const all = (items: Schema): Schema => ({ type: 'array', items });
+const list = (items: Schema): Schema => ({ ...all(items), default: [] });
 const count: Schema = { type: 'integer', minimum: 1, default: 1 };
 const yes: Schema = { type: 'boolean', default: false };
 
@@ -21,26 +23,25 @@ const schema: Schema = {
   properties: {
     now: time,
     finished: { type: 'object', additionalProperties: { type: 'string', enum: ['Complete', 'Failed'] }, default: {} },
-    nodes: list({ type: 'object', required: ['name', 'allocatable'], properties: { name: text, labels: texts, taints: list(open), allocatable: quantities } }),
-    tenants: list({
+    nodes: all({ type: 'object', required: ['name', 'allocatable'], properties: { name: text, labels: texts, taints: list(open), allocatable: quantities } }),
+    tenants: all({
       type: 'object', required: ['name'],
       properties: {
         name: text, weight: { type: 'number', exclusiveMinimum: 0, default: 1 }, maxPriority: { type: 'integer', default: 1_000 }, cordoned: yes, quota: quantities, usedByOthers: quantities,
         maxRunningJobs: { type: 'integer', minimum: 1 },
       },
     }),
-    jobs: list({
+    jobs: all({
       type: 'object', required: ['key', 'tenant', 'perWorker'],
       properties: {
         uid: text, key: text, tenant: text, priority: { type: 'integer', default: 0 }, createdAt: time, queuedAt: time, deadlineAt: time, suspended: yes, dependsOn: list(text), min: count, max: count,
-        perWorker: quantities, quotaPerWorker: { ...quantities, default: undefined }, nodeSelector: texts, tolerations: list(open), oneNode: yes,
+        perWorker: quantities, quotaPerWorker: someQuantities, nodeSelector: texts, tolerations: list(open), oneNode: yes,
         workers: list({ type: 'object', properties: { node: text, startedAt: time, idle: { type: 'boolean' }, endingAt: time } }),
         ratePerWorker: { type: 'number' }, itemsLeft: { type: 'number' }, lastCheckpointAt: time, externallyAdmitted: yes, held: open,
       },
     }),
   },
 };
-delete (schema.properties?.['jobs']?.items?.properties?.['quotaPerWorker'] as Schema)['default'];
 
 /** Reads a snapshot and the time that it is of, which is the present when the file names none. */
 export function parseSnapshot(text: string, name: string, present: number): { snapshot: Snapshot; now: number } {

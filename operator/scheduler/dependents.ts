@@ -1,44 +1,82 @@
+import { componentsOf, type Graph } from './components.ts';
 import type { Policy } from './policy.ts';
 import type { JobState, Snapshot } from './snapshot.ts';
 
 export interface Dependencies {
   /** Why a job may not start yet, by its index among the snapshot's jobs. */
-  blocked: ReadonlyMap<number, { reason: 'WaitingForDependencies' | 'DependencyFailed' | 'DependencyCycle'; message: string }>;
+  blocked: ReadonlyMap<number, Blocked>;
   /** Points for the jobs that wait for this one, directly or through others, by its index. */
   points: ReadonlyMap<number, number>;
+}
+
+interface Blocked {
+  reason: 'WaitingForDependencies' | 'DependencyFailed' | 'DependencyCycle';
+  message: string;
 }
 
 const NAMES_SHOWN = 3;
 
 export function dependenciesOf({ jobs, finished, idle }: Pick<Snapshot, 'jobs' | 'finished' | 'idle'>, policy: Policy): Dependencies {
-  const blocked: Map<number, { reason: 'WaitingForDependencies' | 'DependencyFailed' | 'DependencyCycle'; message: string }> = new Map();
-  const points = new Map<number, number>();
-  if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points };
+  const blocked = new Map<number, Blocked>();
+  if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points: new Map() };
 
   const indexes = new Map(jobs.map(({ key }, index) => [key, index]));
-  const open = new Map<number, number[]>();
-  jobs.forEach(({ dependsOn }, index) => {
-    if (dependsOn.length === 0) return;
-    const on = [...new Set(dependsOn)].flatMap((key) => indexes.get(key) ?? []);
-    open.set(index, on);
-    for (const other of on) if (!open.has(other)) open.set(other, []);
-  });
-  const { order, cyclic } = sorted(open);
-  // Dependents come after what they depend on, so their own points are known when they are added.
-  for (const index of order.reverse()) {
-    for (const on of open.get(index) ?? []) {
-      points.set(on, Math.min(policy.dependentsCap, (points.get(on) ?? 0) + policy.dependentPoints + (points.get(index) ?? 0)));
-    }
-  }
+  const graph = graphOf(jobs, indexes);
+  const components = componentsOf(graph);
+  const cycles = cyclesAmong(components, graph);
   jobs.forEach(({ key, dependsOn }, index) => {
     if (dependsOn.length === 0) return;
     const failed = dependsOn.filter((on) => !indexes.has(on) && finished.get(on) === 'Failed');
     const unmet = dependsOn.filter((on) => indexes.has(on) || finished.get(on) === undefined);
+    const cycle = cycles.get(index);
     if (failed.length > 0) blocked.set(index, { reason: 'DependencyFailed', message: `${listed(failed)}, which it depends on, failed; fix that and create both again` });
-    else if (cyclic.has(index)) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${cycleFrom(index, open, cyclic, jobs)}); create it again with other spec.dependsOn` });
+    else if (cycle) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${pathFrom(index, cycle, graph, jobs)}); create it again with other spec.dependsOn` });
     else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, (on) => indexes.has(on) || (idle?.has(on) ?? false))}` });
   });
-  return { blocked, points };
+  return { blocked, points: pointsOf(components, graph, cycles, policy) };
+}
+
+/** The jobs that depend on others, or others on them; only what is in the snapshot. */
+function graphOf(jobs: readonly JobState[], indexes: ReadonlyMap<string, number>): Graph {
+  const graph = new Map<number, number[]>();
+  jobs.forEach(({ dependsOn }, index) => {
+    if (dependsOn.length === 0) return;
+    const needs = [...new Set(dependsOn)].flatMap((key) => indexes.get(key) ?? []);
+    graph.set(index, needs);
+    for (const other of needs) if (!graph.has(other)) graph.set(other, []);
+  });
+  return graph;
+}
+
+/** For each job that is on a cycle, all those that are on one with it. */
+function cyclesAmong(components: readonly (readonly number[])[], graph: Graph): Map<number, ReadonlySet<number>> {
+  const cycles = new Map<number, ReadonlySet<number>>();
+  for (const component of components) {
+    const [first] = component;
+    if (first === undefined || (component.length === 1 && !graph.get(first)?.includes(first))) continue;
+    const cycle = new Set(component);
+    for (const index of component) cycles.set(index, cycle);
+  }
+  return cycles;
+}
+
+/** Points for each job that waits for this one and may start some day, each counted once; up to the cap. */
+function pointsOf(components: readonly (readonly number[])[], graph: Graph, cycles: ReadonlyMap<number, unknown>, { dependentPoints, dependentsCap }: Policy): Map<number, number> {
+  const never = new Set<number>();
+  const order = components.flat();
+  for (const index of order) if (cycles.has(index) || graph.get(index)?.some((on) => never.has(on))) never.add(index);
+  // As many as make a difference. Dependents come before what they depend on, so their own dependents are known.
+  const enough = Math.ceil(dependentsCap / dependentPoints);
+  const dependents = new Map<number, Set<number>>();
+  for (const index of order.reverse()) {
+    if (never.has(index)) continue;
+    for (const on of graph.get(index) ?? []) {
+      const known = dependents.get(on) ?? new Set();
+      dependents.set(on, known);
+      for (const each of [index, ...(dependents.get(index) ?? [])]) if (known.size < enough) known.add(each);
+    }
+  }
+  return new Map([...dependents].map(([index, { size }]) => [index, Math.min(dependentsCap, size * dependentPoints)]));
 }
 
 function unmetText(unmet: readonly string[], key: string, isKnown: (key: string) => boolean): string {
@@ -52,41 +90,13 @@ function listed(keys: readonly string[]): string {
   return names.join(', ') + (keys.length > NAMES_SHOWN ? ` and ${keys.length - NAMES_SHOWN} more` : '');
 }
 
-/** For each job that is part of it, those that it depends on. */
-type Graph = ReadonlyMap<number, readonly number[]>;
-
-/** Kahn's topological order, and what is left over on cycles after those are gone that only hang on one. */
-function sorted(open: Graph): { order: number[]; cyclic: Set<number> } {
-  const dependents = new Map<number, number[]>([...open.keys()].map((index) => [index, []]));
-  for (const [index, on] of open) for (const other of on) dependents.get(other)?.push(index);
-  const order = peel(open, dependents, new Set(open.keys()));
-  const left = new Set(open.keys());
-  for (const index of order) left.delete(index);
-  for (const index of peel(dependents, open, left)) left.delete(index);
-  return { order, cyclic: left };
-}
-
-/** Those of `among` that can be taken one after the other without anyone left in `needs` of them. */
-function peel(needs: Graph, neededBy: Graph, among: ReadonlySet<number>): number[] {
-  const open = new Map([...among].map((index) => [index, (needs.get(index) ?? []).filter((other) => among.has(other)).length]));
-  const taken = [...among].filter((index) => open.get(index) === 0);
-  for (const index of taken) {
-    for (const other of neededBy.get(index) ?? []) {
-      const count = open.get(other);
-      if (count === undefined) continue;
-      open.set(other, count - 1);
-      if (count === 1) taken.push(other);
-    }
-  }
-  return taken;
-}
-
-function cycleFrom(start: number, open: Graph, cyclic: ReadonlySet<number>, jobs: readonly JobState[]): string {
+/** A way along the cycle, until it meets itself. */
+function pathFrom(start: number, cycle: ReadonlySet<number>, graph: Graph, jobs: readonly JobState[]): string {
   const path: number[] = [];
   let index: number | undefined = start;
   while (index !== undefined && !path.includes(index) && path.length < 10) {
     path.push(index);
-    index = open.get(index)?.find((other) => cyclic.has(other));
+    index = graph.get(index)?.find((other) => cycle.has(other));
   }
   const names = [...path, ...(index === undefined ? [] : [index])].map((at) => (jobs[at] as JobState).key);
   return names.map((key) => key.slice(key.indexOf('/') + 1)).join(' → ');

@@ -6,10 +6,10 @@ export interface Policy {
   ageingPointsPerMinute: number;
   /** Ageing ends here. More than `maxPriority + dependentsCap`, so that a job that has aged in full outranks any new one. */
   ageingCap: number;
-  /** For each job that waits for this one, directly or through others; one that does so in two ways counts twice. */
+  /** For each job that waits for this one, directly or through others. */
   dependentPoints: number;
   dependentsCap: number;
-  /** How many points a job must be ahead of a running one to have it suspended. */
+  /** How many points a job must be ahead of a running one to have it suspended, or to grow at its expense. */
   preemptMargin: number;
   /** How much earlier a hurried job must be due than another one to take workers from it. */
   dueMarginMs: number;

@@ -1,14 +1,15 @@
-import { type Board, isCooling, isWaiting, setUp, type Tenant } from './board.ts';
+import { type Board, isCooling, isWaiting, type Job, type Tenant } from './board.ts';
 import { dependenciesOf } from './dependents.ts';
 import { growRunning } from './elastic.ts';
 import { keepRunning } from './keep.ts';
 import { barFrom, setAside } from './obstacles.ts';
 import { grantBeyondCapacity } from './pending.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
-import { compareCosts } from './preempt.ts';
+import { compareCosts, lostWorkers } from './preempt.ts';
 import { compareRanks, rankJob } from './rank.ts';
 import type { Schedule } from './result.ts';
 import { addTo } from './resources.ts';
+import { setUp } from './set-up.ts';
 import { dominantShare, entitlements } from './share.ts';
 import type { Snapshot } from './snapshot.ts';
 import { release, serveLongestWaiting } from './starved.ts';
@@ -27,7 +28,7 @@ const MAX_TURNS = 8;
  *  2. those that take no part are set aside
  *  3. ranks: due jobs, then by base priority + ageing + dependents
  *  4. what runs keeps its workers, as far as quota and nodes still allow
- *  5. those that may not start are barred: dependencies, cordon, a quota that is too small
+ *  5. those that may not start are barred, then and when they are suspended: dependencies, cordon, a quota that is too small
  *  6. the share that each tenant is entitled to, by weight and by what it wants
  *  7. the job that has waited longest gets its way, if it has waited too long
  *  8. waiting jobs start with their minimum, on free room or on what others owe them; then running jobs grow
@@ -40,13 +41,17 @@ export function schedule(snapshot: Snapshot, now: number, policy: Policy = defau
   for (const job of board.jobs) job.obstacle = setAside(job, dependencies);
   rank(board, dependencies.points);
   keepRunning(board);
-  for (const job of board.ranked) job.obstacle = barFrom(board, job, dependencies);
+  const bar = (jobs: readonly Job[]): void => { for (const job of jobs) job.obstacle ??= barFrom(board, job, dependencies); };
+  bar(board.ranked);
   entitle(board);
   serveLongestWaiting(board);
   for (let turn = 0; turn < MAX_TURNS; turn++) {
+    // Who was suspended just now may not be allowed to start again.
+    bar(board.ranked.filter(lostWorkers));
     const started = startWaiting(board);
     if (!growRunning(board) && !started) break;
   }
+  bar(board.ranked.filter(lostWorkers));
   board.queue.push(...board.ranked.filter((job) => isWaiting(job) && isCooling(job, board)).sort((a, b) => compareRanks(a.rank, b.rank)));
   grantBeyondCapacity(board);
   release(board);

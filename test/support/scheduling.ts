@@ -35,6 +35,16 @@ export function running(name: string, nodes: readonly string[], agoMs: number, m
   });
 }
 
+/** A job of tenant acme and of no priority that came just now; each of its workers takes a GPU. */
+export const newJob = (name: string, more: Partial<JobState> = {}): JobState =>
+  aJob(name, { uid: name, priority: 0, createdAt: NOW, queuedAt: NOW, max: Math.max(1, more.min ?? 1), ...more });
+
+/** The same, on the node for so long, seen for the first time: it has no credit left from its wait. */
+export function runningFor(name: string, node: string, count: number, seconds: number, more: Partial<JobState> = {}): JobState {
+  const startedAt = NOW - seconds * 1_000;
+  return newJob(name, { max: count, createdAt: startedAt, queuedAt: startedAt, workers: Array.from({ length: count }, () => ({ node, startedAt })), ...more });
+}
+
 export function aSnapshot(jobs: readonly JobState[], nodes: readonly NodeState[] = [aNode('n1', 4)], tenants: readonly TenantState[] = [aTenant()]): Snapshot {
   return { jobs, nodes, tenants, finished: new Map() };
 }

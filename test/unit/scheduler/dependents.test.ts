@@ -21,12 +21,18 @@ describe('those that depend on a job', () => {
     expect(among({ a: [], b: ['a'], c: ['a'], d: ['a', 'a'] }).points).toEqual({ a: 75 });
   });
 
+  it('count once, in however many ways they depend on it', () => {
+    expect(among({ a: [], b: ['a'], c: ['a'], d: ['b', 'c'] }).points).toEqual({ a: 75, b: 25, c: 25 });
+    expect(among({ a: [], b: ['a'], c: ['a', 'b'] }).points).toEqual({ a: 50, b: 25 });
+  });
+
   it('give it 250 points at most', () => {
     expect(among(Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`j${i}`, i === 0 ? [] : ['j0']]))).points).toEqual({ j0: 250 });
   });
 
-  it('give nothing to jobs that are not there or on a cycle', () => {
+  it('give nothing to jobs that are not there or on a cycle, and nothing if they never start', () => {
     expect(among({ a: ['gone'], b: ['c'], c: ['b'] }).points).toEqual({});
+    expect(among({ a: [], b: ['a', 'c'], c: ['b'], d: ['a', 'c'] }).points).toEqual({});
   });
 });
 
@@ -42,6 +48,8 @@ describe('a job that depends on others', () => {
     ['never starts when it waits for itself', { a: ['a'] }, {}, 'DependencyCycle: never starts: its dependencies are a cycle (a → a); create it again with other spec.dependsOn'],
     ['never starts on a cycle', { a: ['b'], b: ['c'], c: ['a'] }, {}, 'DependencyCycle: never starts: its dependencies are a cycle (a → b → c → a); create it again with other spec.dependsOn'],
     ['waits for a job that is on a cycle', { a: ['b'], b: ['c'], c: ['b'] }, {}, 'WaitingForDependencies: waiting for b to complete'],
+    ['waits between two cycles, of which it is on none', { a: ['b'], b: ['c'], c: ['b'], d: ['e', 'a'], e: ['d'] }, {}, 'WaitingForDependencies: waiting for b to complete'],
+    ['is told only of its own cycle', { a: ['x', 'b'], b: ['a'], x: ['y'], y: ['x'] }, {}, 'DependencyCycle: never starts: its dependencies are a cycle (a → b → a); create it again with other spec.dependsOn'],
     ['is told of its failed dependency rather than of a cycle', { a: ['b', 'x'], b: ['a'] }, { x: 'Failed' }, 'DependencyFailed: x, which it depends on, failed; fix that and create both again'],
   ])('%s', (_, graph, finished, told) => {
     expect(among(graph, finished).blocked['a']).toBe(told);

@@ -36,6 +36,7 @@ let sources: { tenants: Source<KubeObject>; jobs: Source<KubeObject>; pods: Sour
 let scheduling: Scheduling;
 let told: string[];
 let left: string[];
+let registry: SchedulingDeps['registry'];
 
 beforeEach(() => {
   vi.useFakeTimers({ now: START });
@@ -54,11 +55,12 @@ afterEach(() => {
 });
 
 function open(): void {
+  registry = bareRegistry();
   scheduling = new Scheduling({
     informers: sources as unknown as SchedulingDeps['informers'],
     clock: { now: () => Date.now(), monotonic: () => performance.now() } as SchedulingDeps['clock'],
     log: silentLog,
-    registry: bareRegistry(),
+    registry,
     minRuntimeSeconds: 120,
     pendingWorkers: 0,
     leave: (uid, slot, attempt) => left.push(`${uid} w${slot}-${attempt}`),
@@ -190,5 +192,13 @@ describe('the scheduler’s loop', () => {
     scheduling.ask('second', demand('second', 1, [], { dependsOn: ['acme/first'] }));
     await passes(50);
     expect(scheduling.grantOf('second')).toMatchObject({ workers: 0, reason: 'DependencyFailed' });
+  });
+
+  test('counts those that wait by tenant and class of priority', async () => {
+    open();
+    for (const [uid, priority] of [['a', 900], ['b', 333], ['c', 334], ['d', 0], ['big', 1_000]] as const) scheduling.ask(uid, demand(uid, 1, [], { priority, ...(uid === 'big' ? {} : { min: 9, max: 9 }) }));
+    await passes(50);
+    const { values } = (await registry.getSingleMetric('millrace_jobs_waiting')?.get()) ?? { values: [] };
+    expect(values.map(({ labels, value }) => [labels['tenant'], labels['priority'], value])).toEqual([['acme', 'high', 1], ['acme', 'low', 2], ['acme', 'normal', 1]]);
   });
 });

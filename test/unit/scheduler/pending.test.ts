@@ -3,22 +3,12 @@ import { defaultPolicy, type Policy } from '../../../operator/scheduler/policy.t
 import type { Decision } from '../../../operator/scheduler/result.ts';
 import { schedule } from '../../../operator/scheduler/schedule.ts';
 import type { JobState, NodeState, TenantState } from '../../../operator/scheduler/snapshot.ts';
-
-const NOW = Date.parse('2026-11-23T12:00:00Z');
-const GPU = 'nvidia.com/gpu';
-
-/** A job of tenant acme; each of its workers takes a GPU. */
-const aJob = (name: string, more: Partial<JobState> = {}): JobState => ({
-  uid: name, key: `${more.tenant ?? 'acme'}/${name}`, tenant: 'acme', priority: 0, createdAt: NOW, queuedAt: NOW, suspended: false, dependsOn: [], min: 1, max: Math.max(1, more.min ?? 1),
-  perWorker: { [GPU]: 1, pods: 1 }, quotaPerWorker: { [`requests.${GPU}`]: 1, pods: 1 }, nodeSelector: {}, tolerations: [], oneNode: false, workers: [], externallyAdmitted: false, ...more,
-});
-const aTenant = (name: string, more: Partial<TenantState> = {}): TenantState => ({ name, weight: 1, maxPriority: 1_000, cordoned: false, quota: {}, usedByOthers: {}, ...more });
-const aNode = (name: string, gpus: number): NodeState => ({ name, labels: {}, taints: [], allocatable: { [GPU]: gpus, pods: 100 } });
+import { aNode, aTenant, newJob, NOW } from '../../support/scheduling.ts';
 
 const two: Policy = { ...defaultPolicy, pendingPerJob: 2 };
 const decide = (policy: Policy, nodes: readonly NodeState[], tenant: Partial<TenantState>, ...jobs: JobState[]): Decision[] =>
   schedule({ tenants: [aTenant('acme', tenant)], jobs, nodes, finished: new Map() }, NOW, policy).decisions;
-const waited = (name: string, ms: number, more: Partial<JobState> = {}): JobState => aJob(name, { max: 4, createdAt: NOW - ms, queuedAt: NOW - ms, ...more });
+const waited = (name: string, ms: number, more: Partial<JobState> = {}): JobState => newJob(name, { max: 4, createdAt: NOW - ms, queuedAt: NOW - ms, ...more });
 
 describe('workers beyond the known capacity', () => {
   it.each<[string, Policy, Partial<TenantState>, JobState, number]>([
@@ -58,8 +48,8 @@ describe('workers beyond the known capacity', () => {
   });
 
   it('end as soon as they could take the place of one that is on its way', () => {
-    const [before] = decide(two, [aNode('n1', 1)], {}, aJob('first'));
-    const first = aJob('first', { held: before?.held, workers: [{}] });
+    const [before] = decide(two, [aNode('n1', 1)], {}, newJob('first'));
+    const first = newJob('first', { held: before?.held, workers: [{}] });
     const second = waited('second', 20_000, { held: { workers: 2, planned: [], waitingSince: NOW - 20_000, hurried: false, forced: false }, workers: [{}, {}] });
     const [, after] = decide(two, [aNode('n1', 1)], {}, first, second);
     expect(after).toMatchObject({ workers: 0, beyondCapacity: 0, remove: [0, 1] });

@@ -1,36 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import { defaultPolicy } from '../../../operator/scheduler/policy.ts';
-import { outranks } from '../../../operator/scheduler/preempt.ts';
+import { outranks } from '../../../operator/scheduler/room-search.ts';
 import type { Rank } from '../../../operator/scheduler/rank.ts';
 import type { Decision, Schedule } from '../../../operator/scheduler/result.ts';
 import { schedule } from '../../../operator/scheduler/schedule.ts';
-import type { JobState, NodeState, TenantState } from '../../../operator/scheduler/snapshot.ts';
-
-const NOW = Date.parse('2026-11-23T12:00:00Z');
-const GPU = 'nvidia.com/gpu';
-
-/** A job of tenant acme; each of its workers takes a GPU. */
-const aJob = (name: string, more: Partial<JobState> = {}): JobState => ({
-  uid: name, key: `${more.tenant ?? 'acme'}/${name}`, tenant: 'acme', priority: 0, createdAt: NOW, queuedAt: NOW, suspended: false, dependsOn: [], min: 1, max: Math.max(1, more.min ?? 1),
-  perWorker: { [GPU]: 1, pods: 1 }, quotaPerWorker: { [`requests.${GPU}`]: 1, pods: 1 }, nodeSelector: {}, tolerations: [], oneNode: false, workers: [], externallyAdmitted: false, ...more,
-});
-/** It has run on the node for so long, and has no credit left from its wait. */
-const running = (name: string, node: string, count: number, seconds: number, more: Partial<JobState> = {}): JobState => {
-  const startedAt = NOW - seconds * 1_000;
-  return aJob(name, { max: count, createdAt: startedAt, queuedAt: startedAt, workers: Array.from({ length: count }, () => ({ node, startedAt })), ...more });
-};
-const aTenant = (name: string, more: Partial<TenantState> = {}): TenantState => ({ name, weight: 1, maxPriority: 1_000, cordoned: false, quota: {}, usedByOthers: {}, ...more });
-const aNode = (name: string, gpus: number): NodeState => ({ name, labels: {}, taints: [], allocatable: { [GPU]: gpus, pods: 100 } });
+import type { JobState, TenantState } from '../../../operator/scheduler/snapshot.ts';
+import { aNode, aTenant, MINUTE, newJob, NOW, runningFor } from '../../support/scheduling.ts';
 
 const play = (nodes: readonly number[], tenants: readonly TenantState[], ...jobs: JobState[]): Schedule =>
   schedule({ tenants, jobs, nodes: nodes.map((gpus, index) => aNode(`n${index + 1}`, gpus)), finished: new Map() }, NOW);
 const workers = ({ decisions }: Schedule): Record<string, number> => Object.fromEntries(decisions.map(({ uid, workers: count }) => [uid, count]));
 const acme = [aTenant('acme')];
-const MIN = 60_000;
 
 describe('a job outranks another', () => {
   const rank = (score: number, dueInMin?: number): Rank => ({
-    score, dueAt: undefined, aged: false, createdAt: 0, uid: '', hurry: dueInMin === undefined ? undefined : { dueAt: NOW + dueInMin * MIN, workers: 1 } as NonNullable<Rank['hurry']>,
+    score, dueAt: undefined, aged: false, createdAt: 0, uid: '', hurry: dueInMin === undefined ? undefined : { dueAt: NOW + dueInMin * MINUTE, workers: 1 } as NonNullable<Rank['hurry']>,
   });
   it.each<[string, Rank, Rank, boolean, number, ReturnType<typeof outranks>]>([
     ['200 points ahead', rank(200), rank(0), false, 200, 'Priority'],
@@ -49,13 +33,20 @@ describe('a job outranks another', () => {
 
 describe('room for a job', () => {
   it('is taken from what another has beyond its minimum, at equal rank, before anyone is suspended', () => {
-    const result = play([4], acme, running('wide', 'n1', 4, 200, { min: 2 }), aJob('want', { priority: 500, min: 2 }));
+    const result = play([4], acme, runningFor('wide', 'n1', 4, 200, { min: 2 }), newJob('want', { priority: 500, min: 2 }));
     expect(workers(result)).toEqual({ wide: 2, want: 2 });
     expect(result.victims).toEqual([{ uid: 'wide', key: 'acme/wide', from: 4, to: 2, reason: 'Priority', for: 'acme/want' }]);
   });
 
+  it('is not given back to a tenant that was cordoned meanwhile, and the job is told so at once', () => {
+    const tenants = [aTenant('acme', { cordoned: true }), aTenant('beta')];
+    const { decisions, victims } = play([2], tenants, runningFor('first', 'n1', 1, 400), runningFor('guest', 'n1', 1, 300), newJob('owner', { tenant: 'beta' }));
+    expect(victims).toMatchObject([{ key: 'acme/guest', to: 0, for: 'beta/owner' }]);
+    expect(decisions[1]).toMatchObject({ workers: 0, reason: 'TenantCordoned', message: expect.stringMatching('^tenant acme is cordoned') });
+  });
+
   it.each([[30, 1], [29, 0]])('is taken from a worker that has run for %d s: %d', (seconds, started) => {
-    expect(workers(play([2], acme, running('wide', 'n1', 2, seconds, { min: 1 }), aJob('want')))['want']).toBe(started);
+    expect(workers(play([2], acme, runningFor('wide', 'n1', 2, seconds, { min: 1 }), newJob('want')))['want']).toBe(started);
   });
 
   it.each([
@@ -63,36 +54,36 @@ describe('room for a job', () => {
     ['199 points ahead', 199, 120, 0],
     ['of a job that has run for 119 s', 200, 119, 0],
   ])('is taken by suspending, %s: %d, %d s → %d', (_, priority, seconds, started) => {
-    const result = play([1], acme, running('low', 'n1', 1, seconds), aJob('want', { priority }));
+    const result = play([1], acme, runningFor('low', 'n1', 1, seconds), newJob('want', { priority }));
     expect(workers(result)).toEqual({ low: 1 - started, want: started });
     expect(result.victims).toHaveLength(started);
   });
 
   it('is taken from the one whose checkpoint is newest, where scores are about equal', () => {
     const saved = (seconds: number): Partial<JobState> => ({ min: 2, lastCheckpointAt: NOW - seconds * 1_000 });
-    const result = play([2, 2], acme, running('old', 'n1', 2, 300, saved(600)), running('new', 'n2', 2, 300, { ...saved(10), priority: 50 }), aJob('want', { priority: 900, min: 2 }));
+    const result = play([2, 2], acme, runningFor('old', 'n1', 2, 300, saved(600)), runningFor('new', 'n2', 2, 300, { ...saved(10), priority: 50 }), newJob('want', { priority: 900, min: 2 }));
     expect(workers(result)).toEqual({ old: 2, new: 0, want: 2 });
   });
 
   it('is taken from the lower score, however new the other’s checkpoint', () => {
     const saved = (seconds: number): Partial<JobState> => ({ min: 2, lastCheckpointAt: NOW - seconds * 1_000 });
-    const result = play([2, 2], acme, running('low', 'n1', 2, 300, saved(600)), running('high', 'n2', 2, 300, { ...saved(10), priority: 300 }), aJob('want', { priority: 900, min: 2 }));
+    const result = play([2, 2], acme, runningFor('low', 'n1', 2, 300, saved(600)), runningFor('high', 'n2', 2, 300, { ...saved(10), priority: 300 }), newJob('want', { priority: 900, min: 2 }));
     expect(workers(result)).toEqual({ low: 0, high: 2, want: 2 });
   });
 
   it('is not taken where it would not be enough', () => {
-    const result = play([2, 2], acme, running('low', 'n1', 2, 300, { min: 2 }), running('young', 'n2', 2, 60, { min: 2 }), aJob('want', { priority: 900, min: 4 }));
+    const result = play([2, 2], acme, runningFor('low', 'n1', 2, 300, { min: 2 }), runningFor('young', 'n2', 2, 60, { min: 2 }), newJob('want', { priority: 900, min: 4 }));
     expect(workers(result)).toEqual({ low: 2, young: 2, want: 0 });
     expect(result.victims).toEqual([]);
   });
 
   it('costs no more than is needed: who was taken first goes on where another made room for both', () => {
-    const result = play([4], acme, running('small', 'n1', 1, 300), running('large', 'n1', 3, 300, { min: 3, priority: 100 }), aJob('want', { priority: 900, min: 3 }));
+    const result = play([4], acme, runningFor('small', 'n1', 1, 300), runningFor('large', 'n1', 3, 300, { min: 3, priority: 100 }), newJob('want', { priority: 900, min: 3 }));
     expect(workers(result)).toEqual({ small: 1, large: 0, want: 3 });
   });
 
   it('is not given back before 30 s, and the victim says for whom it waits', () => {
-    const cut = (seconds: number): JobState => aJob('victim', { held: { workers: 0, planned: [], waitingSince: NOW - seconds * 1_000, cutAt: NOW - seconds * 1_000, cutFor: 'acme/want', hurried: false, forced: false } });
+    const cut = (seconds: number): JobState => newJob('victim', { held: { workers: 0, planned: [], waitingSince: NOW - seconds * 1_000, cutAt: NOW - seconds * 1_000, cutFor: 'acme/want', hurried: false, forced: false } });
     const [early] = play([4], acme, cut(29)).decisions;
     expect(early).toMatchObject({ workers: 0, reason: 'Preempted', message: expect.stringMatching(/^preempted for acme\/want; /) });
     expect(workers(play([4], acme, cut(30)))).toEqual({ victim: 1 });
@@ -103,29 +94,29 @@ describe('a share that was lent', () => {
   const both = (weight = 1): TenantState[] => [aTenant('acme', { weight }), aTenant('beta')];
 
   it.each([[1, 2, 2], [3, 3, 1]])('is taken back by its owner of weight %d, up to its part: %d of 4', (weight, back, left) => {
-    const result = play([4], both(weight), running('guest', 'n1', 4, 300, { tenant: 'beta', min: 1, priority: 900 }), aJob('owner', { max: 4 }));
+    const result = play([4], both(weight), runningFor('guest', 'n1', 4, 300, { tenant: 'beta', min: 1, priority: 900 }), newJob('owner', { max: 4 }));
     expect(workers(result)).toEqual({ guest: left, owner: back });
     expect(result.victims).toMatchObject([{ key: 'beta/guest', from: 4, to: left, reason: 'Share' }]);
   });
 
   it('is not taken from who has only his own', () => {
-    const result = play([4], both(), running('mine', 'n1', 2, 300), running('theirs', 'n1', 2, 300, { tenant: 'beta', min: 1 }), aJob('more', { min: 2, priority: 150 }));
+    const result = play([4], both(), runningFor('mine', 'n1', 2, 300), runningFor('theirs', 'n1', 2, 300, { tenant: 'beta', min: 1 }), newJob('more', { min: 2, priority: 150 }));
     expect(workers(result)).toEqual({ mine: 2, theirs: 2, more: 0 });
     expect(result.decisions[2]).toMatchObject({ reason: 'WaitingForShare' });
   });
 
   it('is taken by suspending only if the guest does not fall below his part', () => {
-    const want = aJob('owner', { min: 2 });
-    const large = play([4], both(), running('guest', 'n1', 4, 300, { tenant: 'beta', min: 4 }), want);
+    const want = newJob('owner', { min: 2 });
+    const large = play([4], both(), runningFor('guest', 'n1', 4, 300, { tenant: 'beta', min: 4 }), want);
     expect(workers(large)).toEqual({ guest: 4, owner: 0 });
-    const small = play([4], both(), running('one', 'n1', 2, 300, { tenant: 'beta', min: 2 }), running('two', 'n1', 2, 300, { tenant: 'beta', min: 2 }), want);
+    const small = play([4], both(), runningFor('one', 'n1', 2, 300, { tenant: 'beta', min: 2 }), runningFor('two', 'n1', 2, 300, { tenant: 'beta', min: 2 }), want);
     expect(Object.values(workers(small)).sort()).toEqual([0, 2, 2]);
     expect(workers(small)['owner']).toBe(2);
   });
 });
 
 describe('who has given way', () => {
-  const hurried = (name: string, count: number, work: number): JobState => running(name, 'n1', count, 300, { min: 1, max: 2, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, ratePerWorker: 1, itemsLeft: work });
+  const hurried = (name: string, count: number, work: number): JobState => runningFor(name, 'n1', count, 300, { min: 1, max: 2, createdAt: NOW - 10 * MINUTE, deadlineAt: NOW + 60 * MINUTE, ratePerWorker: 1, itemsLeft: work });
 
   it('to a hurried job does not take it back as soon as that is in time again', () => {
     // Each misses its deadline with one worker, and is clearly in time with two.
@@ -133,7 +124,7 @@ describe('who has given way', () => {
     const seen = new Set<string>();
     for (let round = 0; round < 60; round++) {
       const now = NOW + round * 10_000;
-      const still = jobs.map((job) => ({ ...job, deadlineAt: now + 60 * MIN }));
+      const still = jobs.map((job) => ({ ...job, deadlineAt: now + 60 * MINUTE }));
       const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 3)], finished: new Map() }, now);
       seen.add(decisions.map(({ workers: count }) => count).join());
       jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
@@ -142,11 +133,11 @@ describe('who has given way', () => {
   });
 
   it('to a hurried job takes no worker back for noise in what that needs', () => {
-    let jobs = [running('high', 'n1', 1, 300, { priority: 200, max: 2 }), running('late', 'n1', 4, 300, { min: 2, max: 4, createdAt: NOW - 10 * MIN, deadlineAt: NOW + 60 * MIN, itemsLeft: 7_200 })];
+    let jobs = [runningFor('high', 'n1', 1, 300, { priority: 200, max: 2 }), runningFor('late', 'n1', 4, 300, { min: 2, max: 4, createdAt: NOW - 10 * MINUTE, deadlineAt: NOW + 60 * MINUTE, itemsLeft: 7_200 })];
     const seen: string[] = [];
     for (let round = 0; round < 60; round++) {
       const now = NOW + round * 10_000;
-      const still = jobs.map((job) => ({ ...job, queuedAt: now, deadlineAt: job.deadlineAt && now + 60 * MIN, ratePerWorker: Math.floor(round / 5) % 2 === 0 ? 0.85 : 1.15 }));
+      const still = jobs.map((job) => ({ ...job, queuedAt: now, deadlineAt: job.deadlineAt && now + 60 * MINUTE, ratePerWorker: Math.floor(round / 5) % 2 === 0 ? 0.85 : 1.15 }));
       const { decisions } = schedule({ tenants: acme, jobs: still, nodes: [aNode('n1', 5)], finished: new Map() }, now, { ...defaultPolicy, ageingPointsPerMinute: 0 });
       seen.push(decisions.map(({ workers: count }) => count).join());
       jobs = still.map((job, index) => carriedOut(job, decisions[index] as Decision, now));
@@ -155,8 +146,8 @@ describe('who has given way', () => {
   });
 
   it('to a hurried job of the other tenant is not served in turn with it for ever', () => {
-    const due = (minutes: number): Partial<JobState> => ({ tenant: 'beta', createdAt: NOW - 10 * MIN, deadlineAt: NOW + minutes * MIN });
-    let jobs = [aJob('overdue', due(0)), aJob('pair', { min: 2 }), aJob('single'), aJob('three', { ...due(6), min: 3 })];
+    const due = (minutes: number): Partial<JobState> => ({ tenant: 'beta', createdAt: NOW - 10 * MINUTE, deadlineAt: NOW + minutes * MINUTE });
+    let jobs = [newJob('overdue', due(0)), newJob('pair', { min: 2 }), newJob('single'), newJob('three', { ...due(6), min: 3 })];
     let suspended = 0;
     for (let round = 0; round < 720; round++) {
       const now = NOW + round * 10_000;

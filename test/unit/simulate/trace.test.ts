@@ -31,18 +31,18 @@ describe('a trace', () => {
 });
 
 describe('the synthetic trace', () => {
-  const jobsOf = (seed: number) => parseTrace(synthetic({ jobs: 2_000, seed }).map((line) => JSON.stringify(line)).join('\n'), 'synthetic').jobs;
-  const jobs = jobsOf(1);
+  const linesOf = (seed: number): string => synthetic({ jobs: 1_000, seed }).map((line) => JSON.stringify(line)).join('\n');
+  const { jobs } = parseTrace(linesOf(1), 'synthetic');
 
   test('is the same for the same seed, and another for another', () => {
-    expect(jobsOf(1)).toEqual(jobs);
-    expect(jobsOf(2)).not.toEqual(jobs);
+    expect(linesOf(1)).toBe(linesOf(1));
+    expect(linesOf(2)).not.toBe(linesOf(1));
   });
 
   test('is heavy-tailed: a tenth of its jobs is most of its work', () => {
     const work = jobs.map(({ items, rate }) => items / rate).sort((a, b) => b - a);
     const sum = (list: readonly number[]): number => list.reduce((all, each) => all + each, 0);
-    expect(sum(work.slice(0, 200)) / sum(work)).toBeGreaterThan(0.5);
+    expect(sum(work.slice(0, 100)) / sum(work)).toBeGreaterThan(0.5);
   });
 
   test('has deadlines, dependencies, several classes, and jobs that start with several workers', () => {
