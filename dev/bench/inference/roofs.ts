@@ -53,7 +53,7 @@ export async function measureRoofs({ folder }: Workload, scratch: string): Promi
     const members = rows.slice(at * batchSize, (at + 1) * batchSize).filter((row) => row !== undefined);
     const dims = members[0]?.dims ?? [];
     const data = allocate(port.dtype, members.length * sizeOf(dims));
-    members.forEach((row, index) => copyElements(data, index * sizeOf(dims), row.data));
+    for (const [index, row] of members.entries()) copyElements(data, index * sizeOf(dims), row.data);
     return { dims: [members.length, ...dims], data };
   });
   const answers: (Feed | undefined)[] = [];
