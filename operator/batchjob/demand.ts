@@ -1,6 +1,6 @@
 import type { JobState, WorkerState } from '../scheduler/snapshot.ts';
 import { amounts } from '../scheduler/pod-requests.ts';
-import type { Stored } from '../kube/object.ts';
+import type { KubeObject, Stored } from '../kube/object.ts';
 import type { Obstacle } from './admission.ts';
 import type { Decision } from './decision.ts';
 import type { Observed, StoredBatchJob, WorkerPod } from './observe.ts';
@@ -60,6 +60,13 @@ export function demandOf(job: StoredBatchJob, observed: Observed, decision: Deci
     },
     pods: pods.map((pod) => pod.metadata.name),
   };
+}
+
+/** The demand as it is once these pods are made: their use of the quota is the job's own as soon as it shows. */
+export function withPods(demand: Demand, pods: readonly KubeObject[]): Demand {
+  if (pods.length === 0) return demand;
+  const { state } = demand;
+  return { state: { ...state, workers: [...state.workers, ...pods.map(() => ({}))] }, pods: [...demand.pods, ...pods.map(({ metadata }) => metadata.name)] };
 }
 
 /**

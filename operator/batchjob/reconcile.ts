@@ -11,7 +11,7 @@ import { type Outcome, soonest } from '../runtime/outcome.ts';
 import { OwnWrites } from '../runtime/own-writes.ts';
 import type { Plan } from '../runtime/plan.ts';
 import { type Caches, claimsOf, lostNodes, tenantOf } from './caches.ts';
-import type { Demand } from './demand.ts';
+import { type Demand, withPods } from './demand.ts';
 import { type ConfigMapData, inputToCopy } from './input-copy.ts';
 import type { Grant, InputCopy, Observed, StoredBatchJob, WorkerSettings } from './observe.ts';
 import { planBatchJob } from './plan.ts';
@@ -77,16 +77,21 @@ export class BatchJobReconciler {
     }
     const observed = await this.#observe(job, memory, signal);
     const plan = planBatchJob(job, observed, clock.now());
-    this.#deps.scheduling.ask(job.metadata.uid, plan.demand);
-    // Before the POST: the event about a pod may come in before the answer to it.
+    // Before the POST: the event about a pod, and about the quota that it uses, may come in before the answer to it.
     const pods = plan.create.filter(({ kind }) => kind === 'Pod');
+    const ask = (beingMade: readonly KubeObject[]): void => this.#deps.scheduling.ask(job.metadata.uid, plan.demand && withPods(plan.demand, beingMade));
+    const failed = (those: readonly KubeObject[]): void => {
+      for (const pod of those) unseen.failed(pod);
+      if (those.length > 0) ask(pods.filter((pod) => !those.includes(pod)));
+    };
+    ask(pods);
     for (const pod of pods) unseen.made(job.metadata.uid, pod, clock.monotonic());
     const executed = await execute(job, plan, signal).catch((error: unknown) => {
-      for (const pod of pods) unseen.failed(pod);
+      failed(pods);
       throw error;
     });
     const made = new Set([...executed.changes.created, ...executed.changes.unchanged]);
-    for (const pod of pods) if (!made.has(`Pod/${pod.metadata.name}`)) unseen.failed(pod);
+    failed(pods.filter((pod) => !made.has(`Pod/${pod.metadata.name}`)));
     if (executed.object.metadata.resourceVersion !== job.metadata.resourceVersion) this.#written.wrote(executed.object as StoredBatchJob);
     memory.refusal = executed.changes.refused[0];
     for (const warning of observed.ledger?.progress.warnings ?? []) memory.toldWarnings.add(warning);
