@@ -126,7 +126,7 @@ export class Cluster {
     const jobs = this.active.map((run) => stateOf(run, now));
     const schedule = this.#scheduler({ nodes: this.trace.nodes, tenants: this.trace.tenants, jobs, finished: this.#finished }, now);
     this.#last = schedule.decisions;
-    schedule.decisions.forEach((decision, index) => this.#carryOut(this.active[index] as JobRun, decision, now));
+    for (const [index, decision] of schedule.decisions.entries()) this.#carryOut(this.active[index] as JobRun, decision, now);
     this.#bind(now);
     this.#watcher.scheduled?.(this, schedule, now);
     this.#roundAt = schedule.decisions.every((decision, index) => isContent(decision, jobs[index] as JobState)) ? Number.POSITIVE_INFINITY : now + IDLE_MS;
