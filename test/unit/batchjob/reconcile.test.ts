@@ -3,7 +3,7 @@ import { labels } from '../../../operator/api/names.ts';
 import type { Demand } from '../../../operator/batchjob/demand.ts';
 import { BatchJobReconciler, type ReconcileDeps } from '../../../operator/batchjob/reconcile.ts';
 import { UnseenPods } from '../../../operator/batchjob/unseen-pods.ts';
-import type { Stored } from '../../../operator/kube/object.ts';
+import type { KubeObject, Stored } from '../../../operator/kube/object.ts';
 import { Store } from '../../../operator/kube/store.ts';
 import type { Executed } from '../../../operator/runtime/execute.ts';
 import type { Plan } from '../../../operator/runtime/plan.ts';
@@ -11,10 +11,10 @@ import { aBatchJob, aGrant, aLedger, NOW, someSettings } from '../../support/bui
 
 const signal = new AbortController().signal;
 
-function filled(object: object, indexes: ConstructorParameters<typeof Store>[0] = {}): Store<never> {
-  const store = new Store(indexes);
+function filled(object: object): Store<KubeObject> {
+  const store = new Store();
   store.replace([object as Stored]);
-  return store as Store<never>;
+  return store;
 }
 
 /** One job that is granted `workers`, whose POSTs end as `carryOut` says; what the scheduler is asked, in order. */
