@@ -11,8 +11,8 @@ import { aBatchJob, aGrant, aLedger, NOW, someSettings } from '../../support/bui
 
 const signal = new AbortController().signal;
 
-function filled(object: object, indexes: ConstructorParameters<typeof Store>[0] = {}): Store<KubeObject> {
-  const store = new Store(indexes);
+function filled(object: object): Store<KubeObject> {
+  const store = new Store();
   store.replace([object as Stored]);
   return store;
 }
