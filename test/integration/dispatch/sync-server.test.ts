@@ -21,9 +21,15 @@ async function start(over: Partial<SyncServerOptions> = {}, holdMs = 300) {
   const errors: unknown[] = [];
   const answered: number[] = [];
   const left: number[] = [];
+  const taken: number[] = [];
   const server = new SyncServer({
     host: '127.0.0.1', port: 0, authenticate: undefined, isReady: () => true,
-    sync: (request, signal) => dispatcher.sync(request, signal), onError: (error) => errors.push(error),
+    sync: (request, signal) => {
+      const answer = dispatcher.sync(request, signal);
+      taken.push(request.seq);
+      return answer;
+    },
+    onError: (error) => errors.push(error),
     metrics: { answered: (status) => answered.push(status), open: () => undefined, toldToLeave: ({ slot }) => left.push(slot) },
     ...over,
   });
@@ -33,7 +39,7 @@ async function start(over: Partial<SyncServerOptions> = {}, holdMs = 300) {
     await server.close(100);
     expect(errors).toEqual([]);
   });
-  return { dispatcher, server, port, answered, left };
+  return { dispatcher, server, port, answered, left, taken };
 }
 
 let seq = 0;
@@ -58,11 +64,12 @@ function call(port: number, body: unknown, options: http.RequestOptions & { ca?:
 
 describe('the sync server', () => {
   it('says when a worker has been told to leave, over the call that it holds open', async () => {
-    const { port, dispatcher, left } = await start({}, 10_000);
+    const { port, dispatcher, left, taken } = await start({}, 10_000);
     expect(dispatcher.leave('job-1', 0, 0)).toBe(false);
     const { body: { leases } } = await call(port, request());
     const held = call(port, request(0, { leases: leases.map((lease) => ({ lease, state: 'running', items: { succeeded: 0, failed: 0 }, bytes: { done: 0, total: 100 } })) }));
-    await expect.poll(() => dispatcher.leave('job-1', 0, 0)).toBe(true);
+    await expect.poll(() => taken).toHaveLength(2);
+    expect(dispatcher.leave('job-1', 0, 0)).toBe(true);
     expect(await held).toMatchObject({ status: 200, body: { verdict: 'leave' } });
     await expect.poll(() => left).toEqual([0]);
   });
