@@ -194,7 +194,8 @@ export class LineReader {
     const held = this.#tail - this.#head;
     if (this.#head > 0) this.#buffer.copyWithin(0, this.#head, this.#tail);
     if (held + this.#readBytes > this.#buffer.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(held + this.#readBytes, Math.min(this.#buffer.length * 2, this.#maxLineBytes)));
+      // In few steps, the last of which holds the longest line: what is outgrown stays in memory until the next collection.
+      const larger = Buffer.allocUnsafeSlow(Math.max(held + this.#readBytes, Math.min(this.#buffer.length * 4, this.#maxLineBytes + this.#readBytes)));
       this.#buffer.copy(larger, 0, 0, held);
       this.#buffer = larger;
     }

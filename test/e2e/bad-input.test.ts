@@ -193,7 +193,7 @@ describe('a wrong manifest is refused with a sentence', () => {
     ['an unknown field further down', { workers: { max: 1, gpus: 2 } }, 'unknown field "spec.workers.gpus"'],
     ['two models', { model: { image: 'a', volume: { claimName: 'data' } } }, 'spec.model needs exactly one of image and volume'],
     ['no model', { model: { path: 'model.onnx' } }, 'spec.model needs exactly one of image and volume'],
-    ['two inputs', { input: { inline: '', configMap: { name: 'a', key: 'b' } } }, 'spec.input needs exactly one of volume, configMap and inline'],
+    ['two inputs', { input: { inline: '', configMap: { name: 'a', key: 'b' } } }, 'spec.input needs exactly one of volume, s3, configMap and inline'],
     ['an absolute path', { input: fromVolume('/etc/passwd') }, 'spec.input.volume.path must be relative'],
     ['a path out of the volume', { output: { volume: { claimName: 'data', path: 'a/../../b' } } }, 'spec.output.volume.path must be relative'],
     ['no worker', { workers: { max: 0 } }, 'spec.workers.max'],
