@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /** Each level is a project: `vitest run --config config/vitest.config.ts --project unit`. */
 const root = new URL('..', import.meta.url).pathname;
-const cluster = { globalSetup: 'test/support/e2e/global-setup.ts', testTimeout: 120_000, hookTimeout: 300_000, fileParallelism: false };
+const cluster = { globalSetup: 'test/support/e2e/global-setup.ts', testTimeout: 240_000, hookTimeout: 300_000, fileParallelism: false };
 
 export default defineConfig({
   root,
