@@ -10,8 +10,10 @@ export interface BatchPlan {
 const longestMs = 500;
 const maxWindow = 1024;
 const usualSize = 32;
-/** With less work than this in a job, measuring would cost more than it gains. */
-const worthMs = 30_000;
+/** Measuring takes about this share of a job's work at most, and gives up what would take more. */
+export const measuringShare = 0.03;
+/** The first two warm up what the least of all then is true of. */
+export const leastRounds = 3;
 /** The smallest batch that is at most this much slower than the fastest: more would only cost memory and time to a checkpoint. */
 const slack = 1.05;
 
@@ -27,16 +29,16 @@ export function unmeasured({ maxSize, uniform, itemMs }: Knowledge): BatchPlan {
   return { size: Math.min(usualSize, mostAtOnce({ maxSize, itemMs })), window: windowOf({ maxSize, uniform, itemMs }, Math.min(usualSize, maxSize)) };
 }
 
-export function isWorthMeasuring(itemMs: number, items: number): boolean {
-  return itemMs * items >= worthMs;
-}
-
-/** Sizes to try, ascending; `samples` items are there to try them with. */
-export function candidates({ maxSize, itemMs }: Omit<Knowledge, 'uniform'>, samples: number): number[] {
+/**
+ * Sizes to try in a job of `items`, ascending: the powers of two up to the most that may be, or every second of them where
+ * all would take too large a share of the job; none where that does too. `samples` items are there to try them with.
+ */
+export function candidates({ maxSize, itemMs }: Omit<Knowledge, 'uniform'>, samples: number, items: number): number[] {
   const most = Math.min(mostAtOnce({ maxSize, itemMs }), Math.max(1, samples));
-  const sizes: number[] = [];
-  for (let size = 1; size <= most; size *= 2) sizes.push(size);
-  return sizes;
+  const all = Array.from({ length: Math.floor(Math.log2(most)) + 1 }, (_, exponent) => 2 ** exponent);
+  const second = all.filter((_, index) => (all.length - 1 - index) % 2 === 0);
+  const isCheap = (sizes: readonly number[]): boolean => leastRounds * sizes.reduce((sum, size) => sum + size, 0) <= items * measuringShare;
+  return [all, second].find(isCheap) ?? [];
 }
 
 /** From the milliseconds per item of each size that was tried, in ascending order of size. */

@@ -8,15 +8,13 @@ import { maxLineBytes } from '../reading/limits.ts';
 import { LineReader } from '../reading/lines.ts';
 import type { Format } from '../reading/record-end.ts';
 import { readEmbeddings } from '../text/openai-batch.ts';
-import { type BatchPlan, candidates, choose, isWorthMeasuring, type Knowledge, unmeasured } from './batch-plan.ts';
+import { type BatchPlan, candidates, choose, type Knowledge, leastRounds, measuringShare, unmeasured } from './batch-plan.ts';
 
 const sampleLines = 256;
 const sampleBytes = 4 * 1024 * 1024;
 const firstLines = 8;
-/** All measuring takes about this much at most, and this share of the job's work. */
+/** All measuring takes about this much at most. */
 const budgetMs = 2 * timing.checkpointMs;
-const budgetShare = 0.01;
-const leastRounds = 3;
 /** On a machine that is busy otherwise. */
 const patienceMs = 10_000;
 /** Items that differ by more than this, relative to their size, depend on their companions. */
@@ -62,10 +60,9 @@ export async function measureBatch({ job, pool, input, items, memoryBytes, signa
   const warning = known.maxSize > 1 && few > 1 && differ(together, warm, job.spec.input.format) ? companionsMatter : undefined;
   if (warning !== undefined) return { batch: { size: 1, window: 1 }, warning, sizes: [] };
   known.itemMs = Math.min((await run(few, few)).costMs, warm.costMs) / few;
-  if (!isWorthMeasuring(known.itemMs, items)) return { batch: unmeasured(known), sizes: [] };
-
-  const measured = candidates(known, all).map((size) => ({ size, itemMs: Number.POSITIVE_INFINITY }));
-  const budget = Math.min(budgetMs, known.itemMs * items * budgetShare);
+  const measured = candidates(known, all, items).map((size) => ({ size, itemMs: Number.POSITIVE_INFINITY }));
+  if (measured.length === 0) return { batch: unmeasured(known), sizes: [] };
+  const budget = Math.min(budgetMs, known.itemMs * items * measuringShare);
   const lines = Math.min(all, Math.max(1, Math.ceil(budget / (leastRounds * measured.length * known.itemMs))));
   const began = performance.now();
   // In turns, so that what else the machine does falls on all sizes alike; the least of each counts.

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { readCgroupLimits } from '../../../inference-pod/cgroup.ts';
 import { poolSize } from '../../../inference-pod/engine/pool-size.ts';
 import { companionWarning } from '../../../inference-pod/model/companions.ts';
-import { candidates, choose, isWorthMeasuring, unmeasured } from '../../../inference-pod/planning/batch-plan.ts';
+import { candidates, choose, unmeasured } from '../../../inference-pod/planning/batch-plan.ts';
 
 describe('the limits of a control group', () => {
   function read(membership: string, files: Record<string, string>): ReturnType<typeof readCgroupLimits> {
@@ -52,15 +52,21 @@ describe('the batch size', () => {
   });
 
   test('is tried up to the most that the job allows, the sample has, and half a second takes', () => {
-    expect(candidates({ maxSize: 20, itemMs: 0.1 }, 256)).toEqual([1, 2, 4, 8, 16]);
-    expect(candidates({ maxSize: 256, itemMs: 0.1 }, 5)).toEqual([1, 2, 4]);
-    expect(candidates({ maxSize: 256, itemMs: 100 }, 256)).toEqual([1, 2, 4]);
-    expect(candidates({ maxSize: 256, itemMs: 9_000 }, 256)).toEqual([1]);
+    expect(candidates({ maxSize: 20, itemMs: 0.1 }, 256, 1e6)).toEqual([1, 2, 4, 8, 16]);
+    expect(candidates({ maxSize: 256, itemMs: 0.1 }, 5, 1e6)).toEqual([1, 2, 4]);
+    expect(candidates({ maxSize: 256, itemMs: 100 }, 256, 1e6)).toEqual([1, 2, 4]);
+    expect(candidates({ maxSize: 256, itemMs: 9_000 }, 256, 1e6)).toEqual([1]);
   });
 
-  test('is not worth measuring for little work', () => {
-    expect(isWorthMeasuring(0.1, 1_797)).toBe(false);
-    expect(isWorthMeasuring(0.1, 485_190)).toBe(true);
+  test('is tried in larger steps, or not at all, where it would take more than 3 % of the job', () => {
+    expect(candidates({ maxSize: 256, itemMs: 0.1 }, 256, 51_100)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256]);
+    expect(candidates({ maxSize: 256, itemMs: 0.1 }, 256, 51_099)).toEqual([1, 4, 16, 64, 256]);
+    expect(candidates({ maxSize: 128, itemMs: 0.1 }, 256, 20_000)).toEqual([2, 8, 32, 128]);
+    expect(candidates({ maxSize: 256, itemMs: 0.1 }, 256, 34_099)).toEqual([]);
+    expect(candidates({ maxSize: 256, itemMs: 100 }, 256, 500)).toEqual([1, 4]);
+  });
+
+  test('is what is usual where it was not tried', () => {
     expect(unmeasured(known)).toEqual({ size: 32, window: 32 });
     expect(unmeasured({ ...known, maxSize: 4 })).toEqual({ size: 4, window: 4 });
     expect(unmeasured({ ...known, itemMs: 100 }).size).toBe(5);
