@@ -26,6 +26,7 @@ import { planInput } from './planning/plan-input.ts';
 import { Rate } from './rate.ts';
 import { RunMeter } from './run-meter.ts';
 import { ChunkSize } from './reading/chunk-size.ts';
+import { SpareBuffers } from './reading/spare-buffers.ts';
 import type { RunTimes } from './reading/chunk.ts';
 import { ShardRun } from './shard-run.ts';
 import type { SyncClient } from './sync-client.ts';
@@ -73,6 +74,7 @@ export class Runner {
   readonly #held = new Map<string, Held>();
   readonly #gate = new Gate();
   readonly #chunkSize = new ChunkSize();
+  readonly #spares = new SpareBuffers();
   readonly #rate = new Rate();
   readonly #runs = new RunMeter();
   #cpuBefore: { at: number; seconds: number } | undefined;
@@ -260,7 +262,7 @@ export class Runner {
       this.#runs.add(runs, clock.monotonic());
       this.#options.onRuns(runs);
     };
-    return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, clock, onDurable, onRuns, onNews });
+    return new ShardRun(lease, this.#ranks++, { job, pool, gate: this.#gate, chunkSize: this.#chunkSize, spares: this.#spares, clock, onDurable, onRuns, onNews });
   }
 
   #stop(held: Held): void {

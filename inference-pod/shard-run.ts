@@ -1,19 +1,20 @@
 import type { Clock } from '../kit/clock.ts';
 import { type ItemCounts, type Lease, type LeaseReport, timing } from './contract.ts';
-import { ItemsStuck, PoolStopped, type Sessions } from './engine/pool.ts';
+import { ItemsStuck, PoolStopped, type Sessions, type Slot } from './engine/pool.ts';
 import { findManifest } from './finishing/manifest.ts';
 import type { Gate } from './gate.ts';
 import { type Job, loadPlan, type PlannedInput } from './job.ts';
 import type { ShardRange } from './planning/cut.ts';
 import { tokensOf } from './planning/measure-batch.ts';
 import type { Plan } from './planning/plan-file.ts';
-import type { RunTimes } from './reading/chunk.ts';
+import type { Chunk, ChunkResult, RunTimes } from './reading/chunk.ts';
 import { ChunkQueue } from './reading/chunk-queue.ts';
 import type { ChunkSize } from './reading/chunk-size.ts';
 import { type Concatenation, fileAt } from './reading/concatenation.ts';
 import { groupLimits, readChunk } from './reading/groups.ts';
 import { maxLineBytes } from './reading/limits.ts';
 import { LineReader, type Position } from './reading/lines.ts';
+import type { SpareBuffers } from './reading/spare-buffers.ts';
 import type { Suspects } from './reading/suspects.ts';
 import { OpenSegment } from './segments/open-segment.ts';
 import type { Footer } from './segments/segment.ts';
@@ -29,6 +30,7 @@ export interface ShardDeps {
   pool: Sessions;
   gate: Gate;
   chunkSize: ChunkSize;
+  spares: SpareBuffers;
   clock: Clock;
   /** Items became durable by this process. */
   onDurable: (items: ItemCounts) => void;
@@ -161,7 +163,7 @@ export class ShardRun {
   }
 
   async #produce(reader: LineReader, { input, plan }: PlannedInput, queue: ChunkQueue, signal: AbortSignal): Promise<void> {
-    const { pool, gate, chunkSize, job } = this.#deps;
+    const { pool, gate, chunkSize, spares, job } = this.#deps;
     const limits = groupLimits(pool.signature, plan.batch);
     const batch = { items: plan.batch.size, tokens: tokensOf(job) };
     try {
@@ -171,14 +173,14 @@ export class ShardRun {
         const slot = await pool.acquire(this.#rank, signal);
         let sent = false;
         try {
-          const cut = await readChunk(reader, input, limits, chunkSize.target, batch, this.#suspects);
+          const cut = await readChunk(reader, input, limits, chunkSize.target, batch, this.#suspects, spares);
           if (signal.aborted) return;
           if (cut === undefined) {
             queue.end(reader.position);
             return;
           }
           sent = true;
-          queue.push({ next: cut.next, lines: cut.chunk.starts.length, result: slot.run(cut.chunk) });
+          queue.push({ next: cut.next, lines: cut.chunk.starts.length, result: this.#run(slot, cut.chunk) });
         } finally {
           if (!sent) slot.giveBack();
         }
@@ -188,6 +190,12 @@ export class ShardRun {
     } finally {
       queue.close();
     }
+  }
+
+  async #run(slot: Slot, chunk: Chunk): Promise<ChunkResult> {
+    const result = await slot.run(chunk);
+    if (result.spent) this.#deps.spares.give(result.spent);
+    return result;
   }
 
   async #consume(queue: ChunkQueue, place: ShardFolder, from: Position): Promise<Stretch> {

@@ -1,11 +1,11 @@
 import { messageOf, shorten } from '../fatal.ts';
-import { allocate, copyElements, type Elements } from './dtypes.ts';
+import { allocate, copyElements, type Dtype, type Elements, viewOf } from './dtypes.ts';
 import type { BatchLimits, Place } from '../reading/chunk.ts';
 import { formatResult, type Output } from './format.ts';
 import { ItemError } from './item-error.ts';
 import type { Item } from './items.ts';
 import type { Signature } from './signature.ts';
-import { sizeOf } from './tensors.ts';
+import { type Row, sizeOf } from './tensors.ts';
 
 export interface Feed {
   dims: readonly number[];
@@ -119,14 +119,26 @@ export class RunStopped extends Error {}
 
 function feedsOf(batch: readonly Entry[], { inputs }: Signature): Feed[] {
   return inputs.map((port, input) => {
-    const dims = batch[0]?.item.rows[input]?.dims ?? [];
-    const size = sizeOf(dims);
-    const data = allocate(port.dtype, size * batch.length);
-    batch.forEach(({ item }, row) => {
-      copyElements(data, row * size, (item.rows[input] as { data: Elements }).data);
-    });
-    return { dims: [batch.length, ...dims], data };
+    const rows = batch.map(({ item }) => item.rows[input] as Row);
+    const { dims } = rows[0] as Row;
+    return { dims: [batch.length, ...dims], data: asOne(rows) ?? copied(rows, port.dtype, sizeOf(dims)) };
   });
+}
+
+/** The elements of all rows, where each row lies behind the one before it in memory. */
+function asOne(rows: readonly Row[]): Elements | undefined {
+  const first = rows[0]?.data;
+  if (first === undefined || Array.isArray(first)) return undefined;
+  for (const [at, { data }] of rows.entries()) {
+    if (Array.isArray(data) || data.buffer !== first.buffer || data.byteOffset !== first.byteOffset + at * first.byteLength) return undefined;
+  }
+  return viewOf(first, rows.length * first.length);
+}
+
+function copied(rows: readonly Row[], dtype: Dtype, size: number): Elements {
+  const data = allocate(dtype, size * rows.length);
+  for (const [at, row] of rows.entries()) copyElements(data, at * size, row.data);
+  return data;
 }
 
 function split(answers: readonly Feed[], count: number, { outputs }: Signature): Output[] {

@@ -12,10 +12,12 @@ import { type Layout, layoutOf, readCsvItem } from './csv-items.ts';
 import { type Item, parseItem } from './items.ts';
 import type { Signature } from './signature.ts';
 
-export type ChunkOutcome = Omit<ChunkResult, 'elapsedMs' | 'costMs' | 'runs'>;
+export type ChunkOutcome = Omit<ChunkResult, 'elapsedMs' | 'costMs' | 'runs' | 'spent'>;
 
 /** What is done with lines: how one is read, how those of a group are run, how an error is written. */
 export interface LineTask<T extends { id?: string }> {
+  /** A group begins; what was read of those before is not needed any more. */
+  begin?(): void;
   /** The usual line, from its bytes; undefined where `read` is to say what the line is. */
   scan?(bytes: Buffer, start: number, end: number): T | undefined;
   /** Throws ItemError. */
@@ -25,17 +27,17 @@ export interface LineTask<T extends { id?: string }> {
   formatError(error: ItemError, origin: Place): string;
 }
 
-/** Tensors: see `runLines`. */
+/** Tensors: see `runLines`. `scanner` serves one chunk at a time. */
 export async function runChunk(
   chunk: Chunk,
   signature: Signature,
   run: Run,
   format: Format = 'jsonl',
   capacity: Capacity = { items: Number.POSITIVE_INFINITY },
+  scanner = ItemScanner.for(signature),
 ): Promise<ChunkOutcome> {
-  const scanner = format === 'jsonl' ? ItemScanner.for(signature) : undefined;
   return await runLines<Item>(chunk, {
-    ...(scanner === undefined ? {} : { scan: (bytes, start, end) => scanner.scan(bytes, start, end) }),
+    ...(scanner === undefined || format !== 'jsonl' ? {} : { begin: () => scanner.clear(), scan: (bytes, start, end) => scanner.scan(bytes, start, end) }),
     read: parserOf(chunk, signature, format),
     formatError,
     async run(entries, settle) {
@@ -51,6 +53,7 @@ export async function runLines<T extends { id?: string }>(chunk: Chunk, task: Li
   let first = 0;
   for (const end of chunk.groups) {
     const entries: LineEntry<T>[] = [];
+    task.begin?.();
     for (let slot = first; slot < end; slot++) {
       try {
         const item = task.scan?.(whole, chunk.starts[slot] as number, chunk.ends[slot] as number) ?? task.read(lineOf(chunk, whole, slot), slot);

@@ -28,7 +28,10 @@ export type NumberArray =
 export type BigArray = BigInt64Array | BigUint64Array;
 export type Elements = NumberArray | BigArray | string[];
 
-type ArrayType = new (length: number) => NumberArray | BigArray;
+interface ArrayType {
+  new (length: number): NumberArray | BigArray;
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): NumberArray | BigArray;
+}
 
 interface Traits {
   /** Bytes of one element; 0 for strings. */
@@ -66,6 +69,11 @@ export function isDtype(name: string): name is Dtype {
 export function allocate(dtype: Dtype, length: number): Elements {
   const array = traits[dtype].array;
   return array ? new array(length) : new Array<string>(length).fill('');
+}
+
+/** `length` elements from the first of `elements` on, beyond its own end where there are more. */
+export function viewOf(elements: NumberArray | BigArray, length: number): NumberArray | BigArray {
+  return new (elements.constructor as ArrayType)(elements.buffer, elements.byteOffset, length);
 }
 
 /** All elements of `source` into `target` from index `to`. Both are of one dtype. */

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { allocate, type BigArray, type NumberArray } from './dtypes.ts';
+import type { BigArray, NumberArray } from './dtypes.ts';
+import { ElementRoom } from './element-room.ts';
 import type { Item } from './items.ts';
 import { isSpace, NumberScanner } from './number-scanner.ts';
 import type { Port, Signature } from './signature.ts';
@@ -19,6 +20,7 @@ interface Reader {
   /** The name between its quotes. */
   name: Buffer;
   numbers: NumberScanner;
+  room: ElementRoom;
   /** Elements of an item; undefined where dimensions are free. */
   size: number | undefined;
 }
@@ -36,8 +38,6 @@ export class ItemScanner {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
   #end = 0;
-  /** Where elements of free dimensions are kept until their number is known. */
-  readonly #scratch = new Map<Port['dtype'], NumberArray | BigArray>();
 
   /** Undefined when the model has inputs that are no numbers. */
   static for({ inputs }: Signature): ItemScanner | undefined {
@@ -46,13 +46,18 @@ export class ItemScanner {
       const numbers = NumberScanner.for(port.dtype);
       if (numbers === undefined || port.shape.includes(0)) return undefined;
       const size = port.shape.includes(null) ? undefined : port.shape.reduce<number>((product, dim) => product * (dim as number), 1);
-      readers.push({ port, name: Buffer.from(port.name), numbers, size });
+      readers.push({ port, name: Buffer.from(port.name), numbers, room: new ElementRoom(port.dtype), size });
     }
     return new ItemScanner(readers);
   }
 
   private constructor(readers: readonly Reader[]) {
     this.#readers = readers;
+  }
+
+  /** The items scanned so far are not needed any more: their elements make room for those of others. */
+  clear(): void {
+    for (const { room } of this.#readers) room.clear();
   }
 
   /** The item in `bytes[start, end)`, or undefined: it is not in the usual form. The bytes behind it are looked at, and change nothing. */
@@ -148,12 +153,12 @@ export class ItemScanner {
     return this.#take(closeBrace) ? (rows as Row[]) : undefined;
   }
 
-  #tensor({ port, numbers, size }: Reader): Row | undefined {
-    const into = size === undefined ? this.#roomFor(port) : (allocate(port.dtype, size) as NumberArray | BigArray);
+  #tensor({ port, numbers, room, size }: Reader): Row | undefined {
+    // A number and its comma take two bytes at least.
+    const into = room.reserve(size ?? Math.max(1, (this.#end - this.#at + 1) >> 1));
     const dims = [...port.shape];
-    const count = this.#nested(dims, 0, numbers, into, 0);
-    if (count < 0 || count > into.length) return undefined;
-    return { dims: dims as number[], data: size === undefined ? into.slice(0, count) : into };
+    const count = this.#nested(dims, 0, numbers, into, room.used);
+    return count < 0 ? undefined : { dims: dims as number[], data: room.take(count) };
   }
 
   /** Reads one array of `axis` into `into[index…]`, and sets what is not known of `dims`. The number of elements, or -1. */
@@ -179,16 +184,5 @@ export class ItemScanner {
     if (!this.#take(closeBracket)) return -1;
     dims[axis] ??= length;
     return length === dims[axis] ? elements : -1;
-  }
-
-  /** For as many elements as the rest of the line may hold; stores beyond are without effect, and come to nothing. */
-  #roomFor({ dtype }: Port): NumberArray | BigArray {
-    const most = Math.max(1, (this.#end - this.#at + 1) >> 1);
-    let room = this.#scratch.get(dtype);
-    if (room === undefined || room.length < most) {
-      room = allocate(dtype, most * 2) as NumberArray | BigArray;
-      this.#scratch.set(dtype, room);
-    }
-    return room;
   }
 }

@@ -45,6 +45,8 @@ export interface ChunkResult {
   /** What it cost: CPU time where one thread did it all, which does not depend on what else the machine does; else `elapsedMs`. */
   costMs: number;
   runs: RunTimes;
+  /** The memory of the chunk's bytes, which is not needed any more. */
+  spent?: ArrayBuffer;
 }
 
 /** The model runs that a chunk took. */

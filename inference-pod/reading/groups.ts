@@ -3,6 +3,7 @@ import type { BatchPlan } from '../planning/batch-plan.ts';
 import type { BatchLimits, Chunk } from './chunk.ts';
 import type { Concatenation } from './concatenation.ts';
 import type { LineReader, Position } from './lines.ts';
+import { SpareBuffers } from './spare-buffers.ts';
 import { type Suspects, suspicionOf } from './suspects.ts';
 
 /** When a group of lines is full. Fixed for a job, since batches are made within groups. */
@@ -39,8 +40,9 @@ export async function readChunk(
   target: ChunkTarget,
   batch: BatchLimits,
   suspects: Suspects = [],
+  spares = new SpareBuffers(),
 ): Promise<CutChunk | undefined> {
-  let bytes = new Uint8Array(Math.max(4096, target.bytes));
+  let bytes = spares.take(Math.max(4096, target.bytes));
   const starts: number[] = [];
   const ends: number[] = [];
   const offsets: number[] = [];
@@ -61,7 +63,7 @@ export async function readChunk(
     groupLines = groupBytes = 0;
   };
   for (;;) {
-    const line = await reader.next();
+    const line = reader.buffered() ?? (await reader.next());
     if (line === undefined) break;
     if (line.file !== lastFile) {
       files.push((input.files[line.file] as Concatenation['files'][number]).path);
@@ -69,8 +71,9 @@ export async function readChunk(
       lastFile = line.file;
     }
     if (size + line.bytes.length > bytes.length) {
-      const larger = new Uint8Array(Math.max(bytes.length * 2, size + line.bytes.length));
+      const larger = spares.take(Math.max(bytes.length * 2, size + line.bytes.length));
       larger.set(bytes.subarray(0, size));
+      spares.give(bytes.buffer);
       bytes = larger;
     }
     bytes.set(line.bytes, size);
@@ -91,7 +94,10 @@ export async function readChunk(
   }
   closeGroup();
   const next = reader.position;
-  if (starts.length === 0) return undefined;
+  if (starts.length === 0) {
+    spares.give(bytes.buffer);
+    return undefined;
+  }
   return {
     next,
     chunk: {

@@ -33,6 +33,11 @@ export function isBlank(byte: number): boolean {
   return byte === 0x20 || byte === 0x0d || byte === 0x09;
 }
 
+function isBlankLine(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at++) if (!isBlank(bytes[at] as number)) return false;
+  return true;
+}
+
 /**
  * The lines in `[from, end)` of the input, split where `RecordEnd` says and at the ends of files, and nowhere else. A
  * line of CSV is a record, and may hold newlines. Memory is bounded by `maxLineBytes`, whatever the input. `end` is the
@@ -55,7 +60,7 @@ export class LineReader {
   readonly #recordEnd: RecordEnd;
   #header = '';
 
-  constructor(input: Concatenation, from: Position, end: number, maxLineBytes: number, format: Format = 'jsonl', readBytes = 256 * 1024) {
+  constructor(input: Concatenation, from: Position, end: number, maxLineBytes: number, format: Format = 'jsonl', readBytes = 1024 * 1024) {
     this.#input = input;
     this.#end = end;
     this.#maxLineBytes = maxLineBytes;
@@ -77,6 +82,21 @@ export class LineReader {
     return this.#header;
   }
 
+  /** What `next` will give, without waiting, when it is in memory and nothing is special about it; else undefined. */
+  buffered(): Line | undefined {
+    const fileStart = this.#input.starts[this.#file];
+    const fileEnd = Math.min(this.#input.starts[this.#file + 1] ?? 0, this.#end);
+    // A file starts with its header or a byte order mark.
+    while (fileStart !== undefined && this.#at > fileStart && this.#at < fileEnd) {
+      this.#recordEnd.reset();
+      const found = this.#recordEnd.find(this.#buffer.subarray(this.#head, this.#tail));
+      if (found < 0) return undefined;
+      const line = this.#consume(this.#file, this.#at - fileStart, found, 1);
+      if (line.tooLong > 0 || !isBlankLine(line.bytes)) return line;
+    }
+    return undefined;
+  }
+
   /** The next line that is not blank, or undefined at the end. */
   async next(): Promise<Line | undefined> {
     for (;;) {
@@ -86,7 +106,7 @@ export class LineReader {
         this.#header = headerText(line, this.#input);
         continue;
       }
-      if (line.tooLong > 0 || !line.bytes.every(isBlank)) return line;
+      if (line.tooLong > 0 || !isBlankLine(line.bytes)) return line;
     }
   }
 
@@ -211,6 +231,6 @@ function headerText({ bytes, file, tooLong }: Line, { files }: Concatenation): s
   const refuse = (what: string): FatalError => new FatalError('InputInvalid', `input "${(files[file] as Concatenation['files'][number]).path}": its first line, the header, ${what}`);
   if (tooLong > 0) throw refuse(`has ${tooLong} bytes`);
   if (!isUtf8(bytes)) throw refuse('is not valid UTF-8');
-  if (bytes.every(isBlank)) throw refuse('is blank; it must name the columns');
+  if (isBlankLine(bytes)) throw refuse('is blank; it must name the columns');
   return Buffer.from(bytes).toString('utf8');
 }

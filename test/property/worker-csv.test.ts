@@ -28,7 +28,8 @@ async function read(input: Concatenation, format: Format, from: Position, end: n
   const seen: Seen[] = [];
   try {
     for (let count = 0; count < limit; count++) {
-      const line = await reader.next();
+      // As the worker reads, and now and then without what is in memory already.
+      const line = (count % 3 === 0 ? undefined : reader.buffered()) ?? (await reader.next());
       if (line === undefined) break;
       const { bytes, file, offset, line: number, tooLong } = line;
       seen.push({ text: Buffer.from(bytes).toString('utf8'), header: reader.header, file, offset, line: number, tooLong });

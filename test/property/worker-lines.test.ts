@@ -42,7 +42,8 @@ async function read(input: Concatenation, from: Position, end: number, readBytes
   const seen: Seen[] = [];
   try {
     for (let count = 0; count < limit; count++) {
-      const line = await reader.next();
+      // As the worker reads, and now and then without what is in memory already.
+      const line = (count % 3 === 0 ? undefined : reader.buffered()) ?? (await reader.next());
       if (line === undefined) break;
       const { bytes, file, offset, line: number, tooLong } = line;
       seen.push({ text: Buffer.from(bytes).toString('latin1'), file, offset, line: number, tooLong });

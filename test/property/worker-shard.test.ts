@@ -15,6 +15,7 @@ import { Gate } from '../../inference-pod/gate.ts';
 import type { Job } from '../../inference-pod/job.ts';
 import { planInput } from '../../inference-pod/planning/plan-input.ts';
 import { ChunkSize } from '../../inference-pod/reading/chunk-size.ts';
+import { SpareBuffers } from '../../inference-pod/reading/spare-buffers.ts';
 import { ShardRun } from '../../inference-pod/shard-run.ts';
 import { VolumeInput } from '../../inference-pod/stores/volume/input.ts';
 import { VolumeOutput } from '../../inference-pod/stores/volume/output.ts';
@@ -53,7 +54,10 @@ function sessions(turns: () => number): Sessions {
         run: async (chunk) => {
           for (let turn = turns(); turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve));
           free += 1;
-          return { ...(await runChunk(chunk, signature, rank < 0 ? wellBehaved : batchSensitive)), elapsedMs: turns() * 30, costMs: 1, runs: { ms: [1], failuresInARow: 0, anySucceeded: true } };
+          const outcome = await runChunk(chunk, signature, rank < 0 ? wellBehaved : batchSensitive);
+          // Nobody may look at it any more.
+          chunk.bytes.fill(0xff);
+          return { ...outcome, elapsedMs: turns() * 30, costMs: 1, runs: { ms: [1], failuresInARow: 0, anySucceeded: true }, spent: chunk.bytes.buffer };
         },
       };
     },
@@ -100,6 +104,7 @@ async function attempt(job: Job, shard: number, { steps, turns, killedAfter }: A
     gate: new Gate(),
     // A line or a few at a time, so that a shard has many chunks.
     chunkSize: new ChunkSize(20, 100, 1),
+    spares: new SpareBuffers(),
     clock,
     onDurable: () => undefined,
     onRuns: () => undefined,

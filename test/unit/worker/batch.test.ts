@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Run } from '../../../inference-pod/engine/batch.ts';
 import { runChunk } from '../../../inference-pod/engine/chunk-runner.ts';
+import { ItemScanner } from '../../../inference-pod/engine/item-scanner.ts';
 import { signatureOf } from '../../../inference-pod/engine/signature.ts';
 import type { Chunk } from '../../../inference-pod/reading/chunk.ts';
 
@@ -44,6 +45,23 @@ const item = (id: number, ...x: number[]): string => JSON.stringify({ id, inputs
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8');
 
 describe('a chunk', () => {
+  test('is run from where its items were read to, unless others lie between, and group by group in the same memory', async () => {
+    const seen: { buffer: ArrayBufferLike; from: number; values: number[] }[] = [];
+    const run: Run = async ([x]) => {
+      const { dims, data } = x as { dims: readonly number[]; data: Float32Array };
+      seen.push({ buffer: data.buffer, from: data.byteOffset, values: [...data] });
+      return [{ dims, data: data.slice() }];
+    };
+    const scanner = ItemScanner.for(signature);
+    const lines = [item(1, 1, 2), item(2, 3, 4), item(3, 5, 6), item(4, 7), item(5, 8, 9), item(6, 10), item(7, 11)];
+    const result = await runChunk(chunkOf(lines, [3, 5, 7]), signature, run, 'jsonl', { items: 8 }, scanner);
+    expect(result).toMatchObject({ succeeded: 7, failed: 0 });
+    expect(seen.map(({ values }) => values)).toEqual([[1, 2, 3, 4, 5, 6], [7], [8, 9], [10, 11]]);
+    // The room has grown in the first group, and is the same from then on.
+    expect(new Set(seen.slice(1).map(({ buffer }) => buffer)).size).toBe(1);
+    expect(seen.slice(1).map(({ from }) => from)).toEqual([0, 4, 0]);
+  });
+
   test('is run in batches of equal shape within each group, and answered in order', async () => {
     const { run, shapes } = model();
     const result = await runChunk(chunkOf([item(1, 1), item(2, 1, 2), item(3, 3), item(4, 4), item(5, 5)], [4, 5], { items: 2, tokens: Number.POSITIVE_INFINITY }), signature, run);
