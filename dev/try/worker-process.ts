@@ -64,7 +64,7 @@ export class WorkerProcess {
     const { spec, slot, syncUrl, cpuMillis, execArgv = [], onStart } = this.#options;
     rmSync(this.#terminationLog, { force: true });
     const begun = performance.now();
-    const child = spawn(process.execPath, [...execArgv, join(repoDir, 'inference-pod/main.ts')], {
+    const child = spawn(process.execPath, ['--single-threaded-gc', ...execArgv, join(repoDir, 'inference-pod/main.ts')], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
