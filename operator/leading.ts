@@ -113,7 +113,7 @@ export async function lead(deps: Leading, leadership: Leadership): Promise<{ dra
     if ('outcome' in result && (result.outcome.kind === 'waiting' || scheduling.grantOf(result.object.metadata.uid)?.workers === 0)) startDelay.drop(result.object.metadata.uid);
     return result;
   };
-  batchjobs = new Controller({ name: 'batchjob', workers: 16, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileJob(key, abort) });
+  batchjobs = new Controller({ name: 'batchjob', workers: 64, clock, log, registry, reconcile: (key, { signal: abort }) => reconcileJob(key, abort) });
   let areNew = false;
   jobs.onChange(({ type, object }) => {
     if (type === 'add' && areNew) startDelay.begin(object.metadata.uid, clock.monotonic());
