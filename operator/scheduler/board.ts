@@ -63,6 +63,8 @@ export interface Job {
   forced: boolean;
   /** For the jobs that wait for it. */
   dependentPoints: number;
+  /** Its own, or what those that wait for it need. */
+  deadlineAt: number | undefined;
   /** Why it does not take part. */
   obstacle: { reason: Reason; message: string } | undefined;
   /** In this round it had `from` workers before others took some. */

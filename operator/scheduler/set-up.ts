@@ -49,6 +49,7 @@ export function setUp({ tenants: states, jobs, nodes }: Snapshot, now: number, p
       cutFor: held?.cutFor,
       forced: held?.forced ?? false,
       dependentPoints: 0,
+      deadlineAt: state.deadlineAt,
       obstacle: undefined,
       cut: undefined,
     };
