@@ -128,8 +128,9 @@ function arrivalsOf(count: number, dice: Dice): Arrival[] {
 function timeWhenAsked(asked: number): number {
   const ofDay = DEMAND.reduce((sum, part) => sum + part * HOUR, 0);
   let left = asked % ofDay;
-  const hour = DEMAND.findIndex((part) => (left -= part * HOUR) < 0);
-  return Math.floor(asked / ofDay) * DAY + (hour + 1) * HOUR + left / (DEMAND[hour] as number);
+  let hour = 0;
+  while (left > (DEMAND[hour] as number) * HOUR) left -= (DEMAND[hour++] as number) * HOUR;
+  return Math.floor(asked / ofDay) * DAY + hour * HOUR + left / (DEMAND[hour] as number);
 }
 
 interface Made {
