@@ -70,7 +70,7 @@ export class RoomSearch {
   /** First whole jobs that are out of their term, whoever they belong to; then, where that counts for nothing, those that are in it. */
   suspend(): boolean {
     const anyway = this.#purpose === 'forced' || this.#claim.hurry !== undefined;
-    return this.#tenants.some(({ byCost }) => this.#suspendAny(byCost, false)) || (anyway && this.#tenants.some(({ byCost }) => this.#suspendAny(byCost, true)));
+    return this.#tenants.some(({ ripe }) => this.#suspendAny(ripe, false)) || (anyway && this.#tenants.some(({ byCost }) => this.#suspendAny(byCost, true)));
   }
 
   #shrinkAny(victims: readonly Job[]): boolean {
@@ -98,7 +98,8 @@ export class RoomSearch {
     const { now, policy } = this.#board;
     for (const victim of victims) {
       if (victim === this.#want || victim.seats.length === 0 || now - (victim.startedAt ?? now) < policy.minRuntimeMs) continue;
-      if (!inTerm && isInTerm(victim, this.#board, 'Priority')) continue;
+      // Those that are in a hurry themselves give way to nobody's deadline.
+      if (inTerm && this.#purpose !== 'forced' && victim.rank.hurry !== undefined) continue;
       const reason = this.#right(victim, victim.seats.length, 'all');
       if (!reason || !(victim.seats.some((where) => this.#helps(victim, where)) || this.#freesJob(victim))) continue;
       if (isInTerm(victim, this.#board, reason) && !(inTerm && (reason === 'Starvation' || reason === 'Deadline'))) continue;

@@ -15,6 +15,7 @@ import type { Snapshot } from './snapshot.ts';
 import { release, serveLongestWaiting } from './starved.ts';
 import { startWaiting } from './start.ts';
 import { tell } from './tell.ts';
+import { isInTerm } from './term.ts';
 
 /** Each turn starts, grows or stops somebody for good, so a few are enough; the next round would go on. */
 const MAX_TURNS = 8;
@@ -84,5 +85,8 @@ function entitle(board: Board): void {
     const tenant = job.tenant as Tenant;
     tenant.byCost.push(job);
     tenant.lowestScore = Math.min(tenant.lowestScore, job.rank.score);
+    if (isInTerm(job, board, 'Priority')) continue;
+    tenant.ripe.push(job);
+    tenant.lowestRipeScore = Math.min(tenant.lowestRipeScore, job.rank.score);
   }
 }
