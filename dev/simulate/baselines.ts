@@ -22,7 +22,7 @@ import type { Trace } from './trace.ts';
  */
 
 /** Neither time nor deadlines nor shares move anyone; one point of priority is enough to be ahead. */
-const plainPolicy: Policy = { ...defaultPolicy, ageingPointsPerMinute: 0, dependentPoints: 0, preemptMargin: 1 };
+const plainPolicy: Policy = { ...defaultPolicy, ageingPointsPerMinute: 0, dependentPoints: 0, preemptMargin: 1, loanTerm: 0, waitTerm: 0 };
 
 function open(snapshot: Snapshot, now: number): Board {
   const jobs = snapshot.jobs.map((job) => ({ ...job, deadlineAt: undefined }));

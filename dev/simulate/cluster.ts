@@ -2,7 +2,7 @@ import { addTo, namesIn, timesIn, vector } from '../../operator/scheduler/resour
 import type { Decision, Schedule } from '../../operator/scheduler/result.ts';
 import type { JobState, Snapshot } from '../../operator/scheduler/snapshot.ts';
 import { Events } from './events.ts';
-import { advance, beginWork, busy, dismiss, hasSpare, type JobRun, newRun, nextChange, type Pod, stateOf } from './job-run.ts';
+import { advance, beginWork, busy, dismiss, endWait, hasSpare, type JobRun, newRun, nextChange, type Pod, stateOf } from './job-run.ts';
 import type { Trace } from './trace.ts';
 
 export type Scheduler = (snapshot: Snapshot, now: number) => Schedule;
@@ -171,8 +171,7 @@ export class Cluster {
       pod.boundAt = now;
       pod.worksAt = now + run.job.startupMs;
       this.#events.add(pod.worksAt, { kind: 'works', pod });
-      if (run.waitingFrom !== undefined) run.waitedMs += now - run.waitingFrom;
-      run.waitingFrom = undefined;
+      endWait(run, now);
       return false;
     });
   }

@@ -38,6 +38,9 @@ export interface JobRun {
   /** Since when it could run and has no worker on a node. */
   waitingFrom: number | undefined;
   waitedMs: number;
+  /** How long it waited for its first worker, and the longest that it waited at a time. */
+  firstWaitMs: number | undefined;
+  longestWaitMs: number;
   suspensions: number;
   /** Items done again because their worker was told to go. */
   lost: number;
@@ -47,7 +50,7 @@ export interface JobRun {
 export function newRun(job: TraceJob, index: number): JobRun {
   return {
     job, uid: `j${String(index).padStart(6, '0')}`, quotaPerWorker: quotaOf(job.perWorker), pods: [], left: job.items, updatedAt: job.arrivesAt, plannedAt: undefined, held: undefined,
-    version: 0, waitingFrom: undefined, waitedMs: 0, suspensions: 0, lost: 0, doneAt: undefined,
+    version: 0, waitingFrom: undefined, waitedMs: 0, firstWaitMs: undefined, longestWaitMs: 0, suspensions: 0, lost: 0, doneAt: undefined,
   };
 }
 
@@ -55,7 +58,7 @@ const isAtWork = ({ worksAt, endingAt }: Pod, now: number): boolean => endingAt 
 const atWork = ({ pods }: JobRun, now: number): number => pods.reduce((count, pod) => count + Number(isAtWork(pod, now)), 0);
 
 /** Shards that are not done. Those under way near the end are half done on average. */
-const outstanding = ({ job, left }: JobRun): number => Math.min(job.shards, Math.ceil((left / job.items) * job.shards * 2 - 1e-9));
+const outstanding = ({ job, left }: JobRun): number => (left === 0 ? 0 : Math.min(job.shards, Math.max(1, Math.ceil((left / job.items) * job.shards * 2 - 1e-9))));
 
 const mostWorkers = (run: JobRun): number => Math.min(run.job.max, outstanding(run) + SPARE);
 
@@ -81,6 +84,16 @@ export function advance(run: JobRun, now: number): number {
 /** A worker has come to work; the first one plans. Call `advance` first. */
 export function beginWork(run: JobRun, now: number): void {
   run.plannedAt ??= now + PLAN_MS;
+}
+
+/** A worker has come to its node. */
+export function endWait(run: JobRun, now: number): void {
+  if (run.waitingFrom === undefined) return;
+  const wait = now - run.waitingFrom;
+  run.waitingFrom = undefined;
+  run.waitedMs += wait;
+  run.firstWaitMs ??= wait;
+  run.longestWaitMs = Math.max(run.longestWaitMs, wait);
 }
 
 /** A worker is told to go. Call `advance` first. */

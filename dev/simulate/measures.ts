@@ -12,7 +12,7 @@ export interface Measures {
   stuck: Outcome['stuck'];
   rounds: number;
   /** Milliseconds of waiting, ascending, by class, lowest first. */
-  waits: { name: string; sorted: readonly number[] }[];
+  waits: Waits[];
   /** Of the jobs with a deadline. */
   missed: number;
   deadlines: number;
@@ -26,6 +26,17 @@ export interface Measures {
   overTime: { resource: string; everyMs: number; parts: readonly number[] };
   meanTurnaroundMs: number;
   endedAt: number;
+}
+
+export interface Waits {
+  /** Of the class. */
+  name: string;
+  /** All the time in which a job could run and had no worker, also after it was suspended. */
+  sorted: readonly number[];
+  /** Until its first worker had a node. */
+  first: readonly number[];
+  /** The longest at a time. */
+  longest: readonly number[];
 }
 
 const BUCKETS = 240;
@@ -67,7 +78,11 @@ export function measure(trace: Trace, policy: string, scheduler: Scheduler): Mea
   const due = outcome.runs.filter(({ job }) => job.deadlineAt !== undefined);
   return {
     policy, jobs: outcome.runs.length, stuck: outcome.stuck, rounds: outcome.rounds,
-    waits: priorityClasses.map(({ name }) => ({ name, sorted: outcome.runs.filter(({ job }) => priorityClass(job.priority) === name).map(({ waitedMs }) => waitedMs).sort((a, b) => a - b) })),
+    waits: priorityClasses.map(({ name }): Waits => {
+      const runs = outcome.runs.filter(({ job }) => priorityClass(job.priority) === name);
+      const sorted = (of: (run: JobRun) => number): number[] => runs.map(of).sort((a, b) => a - b);
+      return { name, sorted: sorted(({ waitedMs }) => waitedMs), first: sorted(({ firstWaitMs }) => firstWaitMs ?? 0), longest: sorted(({ longestWaitMs }) => longestWaitMs) };
+    }),
     missed: due.filter(({ job, doneAt }) => doneAt === undefined || doneAt > (job.deadlineAt as number)).length,
     deadlines: due.length,
     suspensions: outcome.runs.reduce((sum, { suspensions }) => sum + suspensions, 0),

@@ -19,6 +19,8 @@ export function table(all: readonly Measures[]): string {
       return [
         row(`wait, ${name} priority: mean`, (measures) => time(mean(of(measures)))),
         ...[[0.5, 'median'], [0.9, 'p90'], [0.99, 'p99'], [1, 'longest']].map(([part, title]) => row(`- ${title}`, (measures) => time(quantile(of(measures), part as number)))),
+        row('- until the first start, p99', ({ waits }) => time(quantile(waits[index]?.first ?? [], 0.99))),
+        row('- at a time, p99', ({ waits }) => time(quantile(waits[index]?.longest ?? [], 0.99))),
       ];
     }),
     row('deadlines missed', ({ missed, deadlines }) => `${missed} of ${deadlines} (${percent(missed / Math.max(1, deadlines))})`),

@@ -14,34 +14,35 @@ const GPUS_PER_NODE = 8;
 const CPU_NODES = 12;
 const CORES_PER_NODE = 32;
 
-/** Of all GPUs over the whole time; more than all of them are asked for every day at noon. */
-const LOAD = 0.9;
-/** Jobs that come many at a time, of one tenant. */
+/**
+ * What comes in each hour of the day, from midnight on, in parts of what all GPUs can do in an hour: half of it by night, more
+ * than that in working hours. 0.84 in the mean.
+ */
+const DEMAND = [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.8, 1.1, 1.2, 1.2, 1.2, 1.1, 1.2, 1.2, 1.2, 1.2, 1.1, 1, 0.8, 0.7, 0.6, 0.5, 0.5] as const;
+/** Jobs that come many at a time, of one tenant: sweeps and splits, shorter than what is sent alone. */
 const IN_BURSTS = 0.35;
-const BURST = { least: 20, most: 150 };
+const BURST = { least: 20, most: 150, median: 180 };
+const ALONE = { median: 600 };
+const LONGEST = 8 * HOUR;
 
-/** How many points, how much of all jobs. */
-const CLASSES = [{ priority: 100, part: 0.5 }, { priority: 500, part: 0.35 }, { priority: 900, part: 0.15 }] as const;
+/** How many points, how much of all jobs. Few say of their own work that it can wait: at the height of the day the upper two alone ask for all GPUs. */
+const CLASSES = [{ priority: 100, part: 0.15 }, { priority: 500, part: 0.5 }, { priority: 900, part: 0.35 }] as const;
 
-/** By number: weight and quota in GPUs. Jobs are spread over them by Zipf's law, in another order, so that some want much more than their weight is. */
+/** By number: weight and quota in GPUs. The weights are about what they ask for on most days: jobs are spread over them by Zipf's law. */
 const TENANTS = [
-  { weight: 4, gpus: 48 }, { weight: 2, gpus: 32 }, { weight: 2, gpus: 32 }, { weight: 1, gpus: 32 }, { weight: 1, gpus: 24 }, { weight: 1, gpus: 24 },
+  { weight: 6, gpus: 48 }, { weight: 3, gpus: 32 }, { weight: 2, gpus: 32 }, { weight: 2, gpus: 32 }, { weight: 1, gpus: 24 }, { weight: 1, gpus: 24 },
   { weight: 1, gpus: 24 }, { weight: 1, gpus: 16 }, { weight: 1, gpus: 16 }, { weight: 1, gpus: 16 }, { weight: 1, gpus: 16 }, { weight: 1, gpus: 16 },
 ] as const;
-const DEMAND_ORDER = [3, 0, 1, 5, 2, 7, 4, 6, 8, 9, 10, 11] as const;
 
 /**
- * A cluster of 64 GPUs and 384 cores for 12 tenants, and the jobs that they send in: sizes are log-normal, so that a
- * tenth of the jobs is most of the work; the day has its peak, and some come in bursts. The same for the same options.
+ * A cluster of 64 GPUs and 384 cores for 12 tenants, and the jobs that they send in from midnight on, for as many days as they
+ * take: sizes are log-normal, so that a tenth of the jobs is most of the work; days differ from nights, and some jobs come in
+ * bursts. The same for the same options.
  */
 export function synthetic({ jobs: count, seed }: SyntheticOptions): TraceLine[] {
   const next = random(seed);
   const dice = { next, below: (n: number) => Math.floor(next() * n), normal: () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()) };
-  const sizes = Array.from({ length: count }, () => sizeOf(dice));
-  const asked = sizes.reduce((sum, { work, gpus }) => sum + work * gpus, 0);
-  const length = asked / (GPU_NODES * GPUS_PER_NODE * LOAD);
-  const arrivals = arrivalsOf(count, length, dice);
-  const jobs = sizes.map((size, index) => jobOf(index, size, arrivals[index] as Arrival, dice));
+  const jobs = arrivalsOf(count, dice).map((arrival, index) => jobOf(index, arrival, dice));
   chain(jobs, dice);
   return [...nodes, ...tenants, ...jobs.map(({ job }) => job)];
 }
@@ -76,10 +77,11 @@ interface Size {
   startup: number;
 }
 
-function sizeOf({ next, below, normal }: Dice): Size {
+/** `median`: seconds of one worker's work. */
+function sizeOf(median: number, { next, below, normal }: Dice): Size {
   const gpu = next() < 0.65;
-  // Median 3 minutes, mean 12; six hours at most.
-  const work = Math.min(6 * HOUR, Math.max(20, 180 * Math.exp(1.8 * normal())));
+  // The mean is four times the median.
+  const work = Math.min(LONGEST, Math.max(20, median * Math.exp(1.8 * normal())));
   const gpus = gpu ? pick(next(), [[1, 0.8], [2, 0.13], [4, 0.07]]) : 0;
   const min = next() < 0.85 ? 1 : pick(next(), [[2, 0.6], [4, 0.3], [8, 0.1]]);
   const most = Math.max(1, Math.floor(16 / Math.max(1, gpus)));
@@ -99,28 +101,36 @@ function pick(dice: number, choices: readonly (readonly [value: number, part: nu
 interface Arrival {
   at: number;
   tenant: number;
+  size: Size;
 }
 
-function arrivalsOf(count: number, length: number, { next, below }: Dice): Arrival[] {
-  const day = Math.min(DAY, length);
-  // Three times as many by day as by night: by rejection.
-  const moment = (): number => {
-    for (;;) {
-      const at = next() * length;
-      if (next() * 1.5 < 1 - 0.5 * Math.cos((2 * Math.PI * at) / day)) return at;
-    }
-  };
-  const parts = DEMAND_ORDER.map((_, rank) => 1 / (rank + 1));
+function arrivalsOf(count: number, dice: Dice): Arrival[] {
+  const { next, below } = dice;
+  const parts = TENANTS.map((_, rank) => 1 / (rank + 1));
   const all = parts.reduce((sum, part) => sum + part, 0);
-  const tenant = (): number => DEMAND_ORDER[pick(next(), parts.map((part, rank) => [rank, part / all]))] as number;
   const burst = IN_BURSTS / ((1 - IN_BURSTS) * (BURST.least + BURST.most) / 2);
-  const arrivals: Arrival[] = [];
-  while (arrivals.length < count) {
-    const [at, who] = [moment(), tenant()];
-    const size = next() < burst ? BURST.least + below(BURST.most - BURST.least + 1) : 1;
-    for (let i = 0; i < size && arrivals.length < count; i++) arrivals.push({ at: at + i * next(), tenant: who });
+  const groups: { tenant: number; sizes: Size[] }[] = [];
+  for (let left = count; left > 0; ) {
+    const tenant = pick(next(), parts.map((part, rank) => [rank, part / all]));
+    const isBurst = next() < burst;
+    const jobs = Math.min(left, isBurst ? BURST.least + below(BURST.most - BURST.least + 1) : 1);
+    groups.push({ tenant, sizes: Array.from({ length: jobs }, () => sizeOf(isBurst ? BURST.median : ALONE.median, dice)) });
+    left -= jobs;
   }
-  return arrivals.sort((a, b) => a.at - b.at);
+  const asked = groups.reduce((all, { sizes }) => all + sizes.reduce((sum, { work, gpus }) => sum + work * gpus, 0), 0) / (GPU_NODES * GPUS_PER_NODE);
+  return groups.flatMap(({ tenant, sizes }) => {
+    const at = timeWhenAsked(next() * asked);
+    return sizes.map((size, index): Arrival => ({ at: at + index * next(), tenant, size }));
+  }).sort((a, b) => a.at - b.at);
+}
+
+/** From midnight of the first day until so many seconds of work for all GPUs have come. */
+function timeWhenAsked(asked: number): number {
+  const ofDay = DEMAND.reduce((sum, part) => sum + part * HOUR, 0);
+  let left = asked % ofDay;
+  let hour = 0;
+  while (left > (DEMAND[hour] as number) * HOUR) left -= (DEMAND[hour++] as number) * HOUR;
+  return Math.floor(asked / ofDay) * DAY + hour * HOUR + left / (DEMAND[hour] as number);
 }
 
 interface Made {
@@ -129,13 +139,14 @@ interface Made {
   ideal: number;
 }
 
-function jobOf(index: number, { work, gpus, cores, min, max, startup }: Size, { at, tenant }: Arrival, { next }: Dice): Made {
+function jobOf(index: number, { at, tenant, size: { work, gpus, cores, min, max, startup } }: Arrival, { next }: Dice): Made {
   const rate = Math.round(10 ** (next() * 3) * 10) / 10 + 0.1;
   const items = Math.max(1, Math.round(work * rate));
-  const ideal = startup + work / max;
+  // Its user knows how many of its workers the quota allows.
+  const ideal = startup + work / Math.max(min, Math.min(max, gpus === 0 ? max : Math.floor((TENANTS[tenant] as (typeof TENANTS)[number]).gpus / gpus)));
   const { priority } = CLASSES[pick(next(), CLASSES.map(({ part }, i) => [i, part]))] as (typeof CLASSES)[number];
-  // A quarter of the jobs has to be done by a time: two to eight times what it takes at best, and no sooner than in ten minutes.
-  const deadline = next() < 0.25 ? { deadline: round(at + Math.max(600, ideal * (2 + 6 * next()))) } : {};
+  // A quarter of the jobs has to be done by a time: two to eight times what it takes at best, and no sooner than in half an hour.
+  const deadline = next() < 0.25 ? { deadline: round(at + Math.max(1_800, ideal * (2 + 6 * next()))) } : {};
   return {
     ideal,
     job: {

@@ -34,6 +34,9 @@ export interface Tenant extends Holding {
   byCost: Job[];
   /** Of those. */
   lowestScore: number;
+  /** Those of them that were out of their term when the round began, in the same order. */
+  ripe: Job[];
+  lowestRipeScore: number;
   /** Workers that its jobs have beyond their minimum. */
   surplus: number;
   /** The share up to which its jobs go before those of tenants that have theirs. */
@@ -63,6 +66,8 @@ export interface Job {
   forced: boolean;
   /** For the jobs that wait for it. */
   dependentPoints: number;
+  /** Its own, or what those that wait for it need. */
+  deadlineAt: number | undefined;
   /** Why it does not take part. */
   obstacle: { reason: Reason; message: string } | undefined;
   /** In this round it had `from` workers before others took some. */

@@ -7,6 +7,8 @@ export interface Dependencies {
   blocked: ReadonlyMap<number, Blocked>;
   /** Points for the jobs that wait for this one, directly or through others, by its index. */
   points: ReadonlyMap<number, number>;
+  /** By when it must be done so that those that wait for it can meet their deadlines, by its index. */
+  deadlines: ReadonlyMap<number, number>;
 }
 
 interface Blocked {
@@ -18,7 +20,7 @@ const NAMES_SHOWN = 3;
 
 export function dependenciesOf({ jobs, finished, idle }: Pick<Snapshot, 'jobs' | 'finished' | 'idle'>, policy: Policy): Dependencies {
   const blocked = new Map<number, Blocked>();
-  if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points: new Map() };
+  if (jobs.every(({ dependsOn }) => dependsOn.length === 0)) return { blocked, points: new Map(), deadlines: new Map() };
 
   const indexes = new Map(jobs.map(({ key }, index) => [key, index]));
   const graph = graphOf(jobs, indexes);
@@ -33,7 +35,7 @@ export function dependenciesOf({ jobs, finished, idle }: Pick<Snapshot, 'jobs' |
     else if (cycle) blocked.set(index, { reason: 'DependencyCycle', message: `never starts: its dependencies are a cycle (${pathFrom(index, cycle, graph, jobs)}); create it again with other spec.dependsOn` });
     else if (unmet.length > 0) blocked.set(index, { reason: 'WaitingForDependencies', message: `waiting for ${unmetText(unmet, key, (on) => indexes.has(on) || (idle?.has(on) ?? false))}` });
   });
-  return { blocked, points: pointsOf(components, graph, cycles, policy) };
+  return { blocked, points: pointsOf(components, graph, cycles, policy), deadlines: deadlinesOf(jobs, components, graph, cycles, policy) };
 }
 
 /** The jobs that depend on others, or others on them; only what is in the snapshot. */
@@ -77,6 +79,19 @@ function pointsOf(components: readonly (readonly number[])[], graph: Graph, cycl
     }
   }
   return new Map([...dependents].map(([index, { size }]) => [index, Math.min(dependentsCap, size * dependentPoints)]));
+}
+
+/** A job's deadline hurries those that it waits for: they must leave it the part of its time that it is taken to need itself. */
+function deadlinesOf(jobs: readonly JobState[], components: readonly (readonly number[])[], graph: Graph, cycles: ReadonlyMap<number, unknown>, { unknownWork }: Policy): Map<number, number> {
+  const deadlines = new Map<number, number>();
+  for (const index of components.flat().reverse()) {
+    const { deadlineAt: own = Number.POSITIVE_INFINITY, createdAt } = jobs[index] as JobState;
+    const deadline = Math.min(own, deadlines.get(index) ?? Number.POSITIVE_INFINITY);
+    if (cycles.has(index) || !Number.isFinite(deadline)) continue;
+    const before = deadline - Math.max(0, deadline - createdAt) * unknownWork;
+    for (const on of graph.get(index) ?? []) deadlines.set(on, Math.min(before, deadlines.get(on) ?? Number.POSITIVE_INFINITY));
+  }
+  return deadlines;
 }
 
 function unmetText(unmet: readonly string[], key: string, isKnown: (key: string) => boolean): string {

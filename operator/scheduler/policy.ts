@@ -15,6 +15,10 @@ export interface Policy {
   dueMarginMs: number;
   /** A started job is not suspended before that. */
   minRuntimeMs: number;
+  /** So many minimum runtimes pass before it is suspended for another tenant's share alone: what is lent is lent for a while. */
+  loanTerm: number;
+  /** It runs so many times as long as it waited before it is suspended for priority or a share: nobody waits much longer than it runs. */
+  waitTerm: number;
   /** A worker beyond its job's minimum is not taken before that. */
   minWorkerRuntimeMs: number;
   /** A job that lost workers to another one does not get them back before that, so that nothing flaps. */
@@ -39,19 +43,21 @@ export interface Policy {
 
 export const defaultPolicy: Policy = {
   maxPriority: 1_000,
-  ageingPointsPerMinute: 10,
+  ageingPointsPerMinute: 20,
   ageingCap: 1_500,
   dependentPoints: 25,
   dependentsCap: 250,
   preemptMargin: 200,
   dueMarginMs: 300_000,
   minRuntimeMs: 120_000,
+  loanTerm: 5,
+  waitTerm: 3,
   minWorkerRuntimeMs: 30_000,
   cooldownMs: 30_000,
   preemptionsPerRound: 100,
   hurryAt: 1.5,
   relaxAt: 2.5,
-  unknownWork: 1 / 3,
+  unknownWork: 1 / 2,
   pendingPerJob: 0,
   pendingAfterMs: 10_000,
   pendingInAll: 16,

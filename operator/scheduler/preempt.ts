@@ -1,5 +1,6 @@
 import type { Board, Job, Tenant } from './board.ts';
 import type { Policy } from './policy.ts';
+import { quotaRoom } from './quota.ts';
 import { compareRanks, rankJob } from './rank.ts';
 import { type Purpose, RoomSearch, type Taken } from './room-search.ts';
 import { atMost } from './share.ts';
@@ -11,6 +12,8 @@ import { atMost } from './share.ts';
  */
 export function makeRoom(board: Board, want: Job, count: number, purpose: Purpose): boolean {
   if (board.preemptions >= board.policy.preemptionsPerRound) return false;
+  // Only the tenant's own jobs can give back quota.
+  if (quotaRoom(want) < count && !want.tenant?.byCost.some(({ seats }) => seats.length > 0)) return false;
   const tenants = debtors(board, want, purpose);
   if (tenants.length === 0) return false;
   const search = new RoomSearch(board, want, count, purpose, tenants);
@@ -45,7 +48,9 @@ function debtors({ tenants }: Board, want: Job, purpose: Purpose): Tenant[] {
     if (purpose === 'forced') return true;
     // Who has its share takes from nobody else.
     if (!own || (tenant !== own && atMost(own.entitled, own.share))) return false;
-    return (tenant !== own && lent(tenant) > 0) || want.rank.hurry !== undefined || want.rank.score >= tenant.lowestScore;
+    if (want.rank.hurry !== undefined) return true;
+    if (tenant.surplus === 0 && tenant.ripe.length === 0) return false;
+    return (tenant !== own && lent(tenant) > 0) || want.rank.score >= (tenant.surplus > 0 ? tenant.lowestScore : tenant.lowestRipeScore);
   };
   const order = (tenant: Tenant): number => (tenant === own ? 1 : lent(tenant) > 0 ? 0 : 2);
   return tenants.filter(able).sort((a, b) => order(a) - order(b) || lent(b) - lent(a) || a.lowestScore - b.lowestScore);

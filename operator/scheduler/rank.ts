@@ -43,10 +43,10 @@ export function rankOf({ job, maxPriority, waiting, hurry, dependentPoints }: Ra
 
 /** Ranks a job as it stands: with the workers that it has, if it has started. */
 export function rankJob({ now, policy }: Board, job: Job): void {
-  const { state, seats, before, startedAt, rank, tenant, dependentPoints } = job;
+  const { state, seats, before, startedAt, rank, tenant, dependentPoints, deadlineAt } = job;
   const running = startedAt === undefined ? 0 : seats.length || before;
   const wasHurried = rank.hurry !== undefined || (state.held?.hurried ?? false);
-  const hurry = hurryOf(state, running, wasHurried, now, policy);
+  const hurry = hurryOf(deadlineAt === state.deadlineAt ? state : { ...state, deadlineAt }, running, wasHurried, now, policy);
   job.rank = rankOf({ job: state, maxPriority: tenant?.state.maxPriority ?? 0, waiting: job, hurry, dependentPoints }, now, policy);
 }
 

@@ -6,6 +6,7 @@ import { quotaRoom } from './quota.ts';
 import type { Rank } from './rank.ts';
 import type { VictimReason } from './result.ts';
 import { atMost, dominantShare, weighed } from './share.ts';
+import { isInTerm } from './term.ts';
 
 /**
  * What room is made for:
@@ -66,8 +67,10 @@ export class RoomSearch {
     return this.#tenants.some(({ byCost, surplus }) => surplus > 0 && this.#shrinkAny(byCost));
   }
 
+  /** First whole jobs that are out of their term, whoever they belong to; then, where that counts for nothing, those that are in it. */
   suspend(): boolean {
-    return this.#tenants.some(({ byCost }) => this.#suspendAny(byCost));
+    const anyway = this.#purpose === 'forced' || this.#claim.hurry !== undefined;
+    return this.#tenants.some(({ ripe }) => this.#suspendAny(ripe, false)) || (anyway && this.#tenants.some(({ byCost }) => this.#suspendAny(byCost, true)));
   }
 
   #shrinkAny(victims: readonly Job[]): boolean {
@@ -91,12 +94,15 @@ export class RoomSearch {
     return false;
   }
 
-  #suspendAny(victims: readonly Job[]): boolean {
+  #suspendAny(victims: readonly Job[], inTerm: boolean): boolean {
     const { now, policy } = this.#board;
     for (const victim of victims) {
       if (victim === this.#want || victim.seats.length === 0 || now - (victim.startedAt ?? now) < policy.minRuntimeMs) continue;
+      // Those that are in a hurry themselves give way to nobody's deadline.
+      if (inTerm && this.#purpose !== 'forced' && victim.rank.hurry !== undefined) continue;
       const reason = this.#right(victim, victim.seats.length, 'all');
       if (!reason || !(victim.seats.some((where) => this.#helps(victim, where)) || this.#freesJob(victim))) continue;
+      if (isInTerm(victim, this.#board, reason) && !(inTerm && (reason === 'Starvation' || reason === 'Deadline'))) continue;
       const remaining = [...victim.seats];
       const earlier = this.taken.findIndex(({ job }) => job === victim);
       const shrunk = earlier < 0 ? [] : this.taken.splice(earlier, 1).flatMap(({ seats }) => seats);

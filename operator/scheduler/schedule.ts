@@ -1,5 +1,5 @@
 import { type Board, isCooling, isWaiting, type Job, type Tenant } from './board.ts';
-import { dependenciesOf } from './dependents.ts';
+import { type Dependencies, dependenciesOf } from './dependents.ts';
 import { growRunning } from './elastic.ts';
 import { keepRunning } from './keep.ts';
 import { barFrom, setAside } from './obstacles.ts';
@@ -15,6 +15,7 @@ import type { Snapshot } from './snapshot.ts';
 import { release, serveLongestWaiting } from './starved.ts';
 import { startWaiting } from './start.ts';
 import { tell } from './tell.ts';
+import { isInTerm } from './term.ts';
 
 /** Each turn starts, grows or stops somebody for good, so a few are enough; the next round would go on. */
 const MAX_TURNS = 8;
@@ -39,7 +40,7 @@ export function schedule(snapshot: Snapshot, now: number, policy: Policy = defau
   const board = setUp(snapshot, now, policy);
   const dependencies = dependenciesOf(snapshot, policy);
   for (const job of board.jobs) job.obstacle = setAside(job, dependencies);
-  rank(board, dependencies.points);
+  rank(board, dependencies);
   keepRunning(board);
   const bar = (jobs: readonly Job[]): void => { for (const job of jobs) job.obstacle ??= barFrom(board, job, dependencies); };
   bar(board.ranked);
@@ -58,14 +59,17 @@ export function schedule(snapshot: Snapshot, now: number, policy: Policy = defau
   return tell(board);
 }
 
-function rank(board: Board, points: ReadonlyMap<number, number>): void {
+function rank(board: Board, { points, deadlines }: Dependencies): void {
   board.ranked = board.jobs.filter(({ obstacle }) => obstacle === undefined);
   for (const job of board.ranked) {
     job.dependentPoints = points.get(job.index) ?? 0;
+    job.deadlineAt = earlier(job.state.deadlineAt, deadlines.get(job.index));
     rankJob(board, job);
   }
   board.ranked.sort((a, b) => compareRanks(a.rank, b.rank));
 }
+
+const earlier = (a: number | undefined, b: number | undefined): number | undefined => (a === undefined || b === undefined ? (a ?? b) : Math.min(a, b));
 
 function entitle(board: Board): void {
   const { capacity, ranked, tenants, policy } = board;
@@ -81,5 +85,8 @@ function entitle(board: Board): void {
     const tenant = job.tenant as Tenant;
     tenant.byCost.push(job);
     tenant.lowestScore = Math.min(tenant.lowestScore, job.rank.score);
+    if (isInTerm(job, board, 'Priority')) continue;
+    tenant.ripe.push(job);
+    tenant.lowestRipeScore = Math.min(tenant.lowestRipeScore, job.rank.score);
   }
 }

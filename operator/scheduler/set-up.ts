@@ -20,7 +20,7 @@ export function setUp({ tenants: states, jobs, nodes }: Snapshot, now: number, p
     const left = vector(quotaNames, state.quota, Number.POSITIVE_INFINITY);
     addTo(left, vector(quotaNames, state.usedByOthers), -1);
     const amounts = new Float64Array(capacity.resources.length);
-    return { state, weight: state.weight, left, amounts, share: 0, runningJobs: 0, byCost: [], lowestScore: Number.POSITIVE_INFINITY, surplus: 0, entitled: 0 };
+    return { state, weight: state.weight, left, amounts, share: 0, runningJobs: 0, byCost: [], lowestScore: Number.POSITIVE_INFINITY, ripe: [], lowestRipeScore: Number.POSITIVE_INFINITY, surplus: 0, entitled: 0 };
   });
   const numbers = new Map(states.map(({ name }, index) => [name, index]));
 
@@ -49,6 +49,7 @@ export function setUp({ tenants: states, jobs, nodes }: Snapshot, now: number, p
       cutFor: held?.cutFor,
       forced: held?.forced ?? false,
       dependentPoints: 0,
+      deadlineAt: state.deadlineAt,
       obstacle: undefined,
       cut: undefined,
     };

@@ -19,13 +19,13 @@ describe('the credit of a job', () => {
 });
 
 describe('ageing', () => {
-  it.each([[0, 0], [1, 10], [0.5, 5], [60, 600], [149, 1_490], [150, 1_500], [600, 1_500]])('adds for %d min %d points', (minutes, points) => {
+  it.each([[0, 0], [1, 20], [0.5, 10], [60, 1_200], [74, 1_480], [75, 1_500], [600, 1_500]])('adds for %d min %d points', (minutes, points) => {
     expect(ageingPoints(minutes * MIN, defaultPolicy)).toBe(points);
   });
 
-  it('is complete after 150 minutes, so that a job that has aged in full outranks any new one', () => {
-    expect(ageingMs(defaultPolicy)).toBe(150 * MIN);
-    expect(agedAt(NOW, defaultPolicy)).toBe(NOW + 150 * MIN);
+  it('is complete after 75 minutes, so that a job that has aged in full outranks any new one', () => {
+    expect(ageingMs(defaultPolicy)).toBe(75 * MIN);
+    expect(agedAt(NOW, defaultPolicy)).toBe(NOW + 75 * MIN);
     expect(defaultPolicy.ageingCap).toBeGreaterThan(defaultPolicy.maxPriority + defaultPolicy.dependentsCap);
   });
 });

@@ -27,7 +27,7 @@ describe('a deadline', () => {
     ['and no longer', aJob(150), 1, true, undefined],
     ['that has passed takes all that the job may have', aJob(0), 1, false, 4],
     ['asks for no less than the minimum', aJob(80, { min: 3 }), 1, false, 3],
-    ['takes the work of a job without a rate for a third of its whole time', aJob(46, unknown), 0, false, undefined],
+    ['takes the work of a job without a rate for half of its whole time', aJob(46, { ...unknown, createdAt: NOW - 15 * MIN }), 0, false, undefined],
     ['hurries such a job later, with its minimum', aJob(40, { ...unknown, min: 2, createdAt: NOW - 60 * MIN }), 0, false, 2],
   ])('%s', (_, job, running, was, workers) => {
     expect(hurryOf(job, running, was, NOW, defaultPolicy)?.workers).toBe(workers);

@@ -36,6 +36,14 @@ describe('those that depend on a job', () => {
   });
 });
 
+describe('the deadline of a job', () => {
+  it('leaves those that it waits for half of its time, and those that they wait for half of that', () => {
+    const at = (name: string, on: string[], createdAt: number, deadlineAt?: number): JobState => ({ key: name, dependsOn: on, createdAt, deadlineAt }) as unknown as JobState;
+    const { deadlines } = dependenciesOf({ jobs: [at('a', [], 0), at('b', ['a'], 20), at('c', ['b'], 0, 100), at('d', ['b'], 0, 400), at('e', [], 0, 7)], finished: new Map() }, defaultPolicy);
+    expect(Object.fromEntries(deadlines)).toEqual({ 0: 35, 1: 50 });
+  });
+});
+
 describe('a job that depends on others', () => {
   it.each<[string, Record<string, string[]>, Record<string, 'Complete' | 'Failed'>, string | undefined]>([
     ['starts when all are complete', { a: ['x', 'y'] }, { x: 'Complete', y: 'Complete' }, undefined],

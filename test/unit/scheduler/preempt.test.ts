@@ -40,7 +40,7 @@ describe('room for a job', () => {
 
   it('is not given back to a tenant that was cordoned meanwhile, and the job is told so at once', () => {
     const tenants = [aTenant('acme', { cordoned: true }), aTenant('beta')];
-    const { decisions, victims } = play([2], tenants, runningFor('first', 'n1', 1, 400), runningFor('guest', 'n1', 1, 300), newJob('owner', { tenant: 'beta' }));
+    const { decisions, victims } = play([2], tenants, runningFor('first', 'n1', 1, 700), runningFor('guest', 'n1', 1, 600), newJob('owner', { tenant: 'beta' }));
     expect(victims).toMatchObject([{ key: 'acme/guest', to: 0, for: 'beta/owner' }]);
     expect(decisions[1]).toMatchObject({ workers: 0, reason: 'TenantCordoned', message: expect.stringMatching('^tenant acme is cordoned') });
   });
@@ -107,11 +107,38 @@ describe('a share that was lent', () => {
 
   it('is taken by suspending only if the guest does not fall below his part', () => {
     const want = newJob('owner', { min: 2 });
-    const large = play([4], both(), runningFor('guest', 'n1', 4, 300, { tenant: 'beta', min: 4 }), want);
+    const large = play([4], both(), runningFor('guest', 'n1', 4, 700, { tenant: 'beta', min: 4 }), want);
     expect(workers(large)).toEqual({ guest: 4, owner: 0 });
-    const small = play([4], both(), runningFor('one', 'n1', 2, 300, { tenant: 'beta', min: 2 }), runningFor('two', 'n1', 2, 300, { tenant: 'beta', min: 2 }), want);
-    expect(Object.values(workers(small)).sort()).toEqual([0, 2, 2]);
-    expect(workers(small)['owner']).toBe(2);
+    const small = (seconds: number): Record<string, number> => workers(play([4], both(), runningFor('one', 'n1', 2, seconds, { tenant: 'beta', min: 2 }), runningFor('two', 'n1', 2, seconds, { tenant: 'beta', min: 2 }), want));
+    expect(Object.values(small(600)).sort()).toEqual([0, 2, 2]);
+    expect(small(600)['owner']).toBe(2);
+    expect(small(599)['owner']).toBe(0);
+  });
+});
+
+describe('a job that had to wait', () => {
+  /** It waited so many minutes and has run for so many since, on the only node. */
+  const settled = (waited: number, ran: number, more: Partial<JobState> = {}): JobState => {
+    const startedAt = NOW - ran * MINUTE;
+    return runningFor('settled', 'n1', 1, ran * 60, { held: { workers: 1, planned: [], waitingSince: startedAt - waited * MINUTE, startedAt, hurried: false, forced: false }, ...more });
+  };
+
+  it.each([[10, 29, 1], [10, 30, 0], [300, 224, 1], [300, 225, 0]])('for %d min runs three times as long, up to three times 75 min, before another is ahead enough: after %d min it has %d worker(s)', (waited, ran, left) => {
+    const result = play([1], acme, settled(waited, ran), newJob('want', { priority: 1_000, queuedAt: NOW - 70 * MINUTE }));
+    expect(workers(result)).toEqual({ settled: left, want: 1 - left });
+  });
+
+  it('keeps a lent place as long', () => {
+    const owner = newJob('owner', { tenant: 'beta' });
+    const other = runningFor('other', 'n2', 1, 60);
+    expect(workers(play([1, 1], [aTenant('acme'), aTenant('beta')], settled(10, 29), other, owner))).toEqual({ settled: 1, other: 1, owner: 0 });
+    expect(workers(play([1, 1], [aTenant('acme'), aTenant('beta')], settled(10, 30), other, owner))).toEqual({ settled: 0, other: 1, owner: 1 });
+  });
+
+  it('gives way to a deadline, where nobody else can', () => {
+    const hurried = newJob('hurried', { createdAt: NOW - 10 * MINUTE, deadlineAt: NOW + MINUTE });
+    expect(workers(play([1], acme, settled(10, 5), hurried))).toEqual({ settled: 0, hurried: 1 });
+    expect(workers(play([1, 1], acme, settled(10, 5), runningFor('fresh', 'n2', 1, 300, { priority: 900 }), hurried))).toEqual({ settled: 1, fresh: 0, hurried: 1 });
   });
 });
 

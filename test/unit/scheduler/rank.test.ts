@@ -17,10 +17,10 @@ describe('the score', () => {
     ['is at most the tenant’s limit', 700, { maxPriority: 300 }, 300],
     ['is at most 1000', 5_000, { maxPriority: 9_000 }, 1_000],
     ['is not below 0', -5, {}, 0],
-    ['has 10 points for each minute that it waits', 300, waited(60), 900],
+    ['has 20 points for each minute that it waits', 300, waited(60), 1_500],
     ['has 1500 points for that at most', 300, waited(600), 1_800],
-    ['loses them while the job runs', 300, waited(60, 20), 500],
-    ['has the points of those that wait for it', 300, { ...waited(60), dependentPoints: 50 }, 950],
+    ['loses them while the job runs', 300, waited(60, 20), 700],
+    ['has the points of those that wait for it', 300, { ...waited(60), dependentPoints: 50 }, 1_550],
   ])('%s', (_, priority, more, score) => {
     expect(rank(priority, more).score).toBe(score);
   });
@@ -29,13 +29,13 @@ describe('the score', () => {
 describe('a job is due', () => {
   const hurry = (minutes: number): Partial<RankInput> => ({ hurry: { dueAt: NOW + minutes * MIN, workers: 1 } as NonNullable<RankInput['hurry']> });
   it.each<[string, Partial<RankInput>, number | undefined, boolean]>([
-    ['never before it has aged in full', waited(149), undefined, false],
-    ['from when it has', waited(150), 0, true],
-    ['since then', waited(200), -50, true],
+    ['never before it has aged in full', waited(74), undefined, false],
+    ['from when it has', waited(75), 0, true],
+    ['since then', waited(125), -50, true],
     ['not while it runs', waited(300, 100), undefined, false],
     ['at the deadline that hurries it', hurry(10), 10, false],
-    ['at the earlier of both', { ...waited(200), ...hurry(10) }, -50, true],
-    ['at the earlier of both, the other way round', { ...waited(160), ...hurry(-30) }, -30, true],
+    ['at the earlier of both', { ...waited(125), ...hurry(10) }, -50, true],
+    ['at the earlier of both, the other way round', { ...waited(85), ...hurry(-30) }, -30, true],
   ])('%s', (_, more, minutes, aged) => {
     expect(rank(0, more)).toMatchObject({ dueAt: minutes === undefined ? undefined : NOW + minutes * MIN, aged });
   });

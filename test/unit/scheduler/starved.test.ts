@@ -13,15 +13,15 @@ const high = { priority: 1_000, tenant: 'beta' };
 
 describe('a job that has aged in full', () => {
   it('takes the place of any that has had its minimum runtime, whatever rank and shares say', () => {
-    const result = play([2], runningFor('share', 'n1', 1, 60), runningFor('high', 'n1', 1, 120, high), old('old', 150));
+    const result = play([2], runningFor('share', 'n1', 1, 60), runningFor('high', 'n1', 1, 120, high), old('old', 75));
     expect(workers(result)).toEqual({ share: 1, high: 0, old: 1 });
     expect(result.victims).toMatchObject([{ key: 'beta/high', from: 1, to: 0, reason: 'Starvation', for: 'acme/old' }]);
     expect(result.decisions[2]?.held.forced).toBe(true);
   });
 
   it.each([
-    ['not a minute before', 149, 120],
-    ['not from one that has run for 119 s', 150, 119],
+    ['not a minute before', 74, 120],
+    ['not from one that has run for 119 s', 75, 119],
   ])('%s', (_, waited, ran) => {
     expect(workers(play([2], runningFor('share', 'n1', 1, 60), runningFor('high', 'n1', 1, ran, high), old('old', waited)))).toEqual({ share: 1, high: 1, old: 0 });
   });
@@ -40,14 +40,14 @@ describe('a job that has aged in full', () => {
     const next = newJob('next', { tenant: 'beta', priority: 1_000 });
     const without = play([2], runningFor('high', 'n1', 1, 60, high), next);
     expect(workers(without)).toMatchObject({ next: 1 });
-    const result = play([2], runningFor('high', 'n1', 1, 60, high), next, old('old', 150, { min: 2 }));
+    const result = play([2], runningFor('high', 'n1', 1, 60, high), next, old('old', 75, { min: 2 }));
     expect(workers(result)).toEqual({ high: 1, next: 0, old: 0 });
     expect(result.decisions[1]).toMatchObject({ reason: 'WaitingForCapacity', message: 'waiting for capacity: room is kept for acme/old, which has waited longest; 1 ahead', position: 2 });
     expect(result.decisions[2]).toMatchObject({ message: 'waiting for capacity: needs 2 nvidia.com/gpu, 1 of 2 is free on 1 node(s); 0 ahead', position: 1 });
   });
 
   it('keeps no more nodes than it needs, those first where all may be stopped soonest', () => {
-    const result = play([3, 2], runningFor('young', 'n1', 2, 10, { ...high, min: 2 }), runningFor('older', 'n2', 1, 100, high), old('old', 150, { min: 2, oneNode: true }), newJob('next', { tenant: 'beta', max: 2 }));
+    const result = play([3, 2], runningFor('young', 'n1', 2, 10, { ...high, min: 2 }), runningFor('older', 'n2', 1, 100, high), old('old', 75, { min: 2, oneNode: true }), newJob('next', { tenant: 'beta', max: 2 }));
     expect(workers(result)).toEqual({ young: 2, older: 1, old: 0, next: 1 });
     expect(result.decisions[3]?.planned).toEqual(['n1']);
   });
@@ -56,8 +56,8 @@ describe('a job that has aged in full', () => {
     const limited = (quota: Partial<TenantState>, ...jobs: JobState[]): Record<string, number> =>
       workers(schedule({ tenants: [aTenant('acme', quota)], jobs, nodes: [aNode('n1', 9)], finished: new Map() }, NOW));
     const busy = [runningFor('busy', 'n1', 2, 60, { min: 2, priority: 1_000 })];
-    expect(limited({ quota: { pods: 3 } }, ...busy, old('old', 150, { min: 2 }), newJob('next', { priority: 1_000 }))).toEqual({ busy: 2, old: 0, next: 0 });
-    expect(limited({ maxRunningJobs: 1 }, ...busy, old('old', 150), newJob('next', { priority: 1_000 }))).toEqual({ busy: 2, old: 0, next: 0 });
+    expect(limited({ quota: { pods: 3 } }, ...busy, old('old', 75, { min: 2 }), newJob('next', { priority: 1_000 }))).toEqual({ busy: 2, old: 0, next: 0 });
+    expect(limited({ maxRunningJobs: 1 }, ...busy, old('old', 75), newJob('next', { priority: 1_000 }))).toEqual({ busy: 2, old: 0, next: 0 });
   });
 
   it('stands in nobody’s way if it does not fit on empty nodes', () => {

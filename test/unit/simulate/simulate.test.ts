@@ -2,11 +2,12 @@ import { expect, test } from 'vitest';
 import { fifoWithBackfill, strictPriority } from '../../../dev/simulate/baselines.ts';
 import type { Scheduler } from '../../../dev/simulate/cluster.ts';
 import { replay } from '../../../dev/simulate/cluster.ts';
+import { newRun, nextChange } from '../../../dev/simulate/job-run.ts';
 import { jain, measure, quantile } from '../../../dev/simulate/measures.ts';
 import { plot } from '../../../dev/simulate/plot.ts';
 import { table, time } from '../../../dev/simulate/report.ts';
 import { synthetic } from '../../../dev/simulate/synthetic.ts';
-import { type JobLine, parseTrace, type Trace, type TraceLine } from '../../../dev/simulate/trace.ts';
+import { type JobLine, parseTrace, type Trace, type TraceJob, type TraceLine } from '../../../dev/simulate/trace.ts';
 import { schedule } from '../../../operator/scheduler/schedule.ts';
 
 const trace = (...lines: TraceLine[]): Trace => parseTrace(lines.map((line) => JSON.stringify(line)).join('\n'), 'test');
@@ -66,4 +67,21 @@ test("Jain's index is 1 for equals and 1/n when one has all; quantiles are of th
   expect([jain([2, 2, 2]), jain([1, 0, 0, 0])]).toEqual([1, 0.25]);
   expect([quantile([1, 2, 3, 4], 0.5), quantile([1, 2, 3, 4], 0.99), quantile([], 0.5)]).toEqual([2, 4, 0]);
   expect([time(0), time(59_400), time(61_000), time(7_200_000)]).toEqual(['0 s', '59 s', '1 min 1 s', '2 h']);
+});
+
+test('a job of many items of which the last is left over still comes to its end', () => {
+  const [one] = trace(nodes(1, 1), acme, job('huge', 0, { items: 1_000_000_000, shards: 1 })).jobs;
+  const run = { ...newRun(one as TraceJob, 0), left: 0.1, plannedAt: 0 };
+  run.pods = [{ run, node: 'n-0', boundAt: 0, worksAt: 0, endingAt: undefined }];
+  expect(nextChange(run, 10_000)).toBe(10_100);
+});
+
+test('the wait is all the time without a worker; until the first start and the longest at a time are told beside it', () => {
+  // "low" waits 10 s for "first", runs, and gives its place to "high".
+  const of = trace(nodes(1, 1), acme, job('first', 0, { items: 10 }), job('low', 2, { items: 300 }), job('high', 150, { priority: 1_000 }));
+  const [low, , high] = measure(of, 'ours', ours).waits;
+  const seconds = (list: readonly number[] | undefined): number[] => (list ?? []).map((ms) => Math.round(ms / 1_000));
+  expect([seconds(low?.first), seconds(high?.first)]).toEqual([[0, 10], [2]]);
+  expect(seconds(low?.longest)).toEqual([0, 104]);
+  expect(seconds(low?.sorted)).toEqual([0, 114]);
 });
