@@ -4,7 +4,7 @@ import { dependenciesOf } from '../../operator/scheduler/dependents.ts';
 import { keepRunning } from '../../operator/scheduler/keep.ts';
 import { barFrom, setAside } from '../../operator/scheduler/obstacles.ts';
 import { defaultPolicy, type Policy } from '../../operator/scheduler/policy.ts';
-import { compareCosts, makeRoom } from '../../operator/scheduler/preempt.ts';
+import { listByCost, makeRoom } from '../../operator/scheduler/preempt.ts';
 import { jobRoom, quotaRoom } from '../../operator/scheduler/quota.ts';
 import { compareRanks, rankJob } from '../../operator/scheduler/rank.ts';
 import { addTo, timesIn } from '../../operator/scheduler/resources.ts';
@@ -52,12 +52,9 @@ const grow = (board: Board, job: Job, node: number): void => {
 export function strictPriority(preempts: boolean): Scheduler {
   return (snapshot, now) => {
     const board = open(snapshot, now);
-    for (const tenant of board.tenants) {
-      // Shares let everyone do everything.
-      Object.assign(tenant, { entitled: Number.POSITIVE_INFINITY, weight: Number.POSITIVE_INFINITY });
-      tenant.byCost = board.ranked.filter((job) => job.tenant === tenant && job.seats.length > 0).sort((a, b) => compareCosts(a, b, plainPolicy));
-      tenant.lowestScore = Math.min(...tenant.byCost.map(({ rank }) => rank.score));
-    }
+    // Shares let everyone do everything.
+    for (const tenant of board.tenants) Object.assign(tenant, { entitled: Number.POSITIVE_INFINITY, weight: Number.POSITIVE_INFINITY });
+    listByCost(board);
     const hopeless = new Set<string>();
     for (const job of board.ranked) {
       if (!isWaiting(job) || isCooling(job, board)) continue;

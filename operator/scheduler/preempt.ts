@@ -4,6 +4,7 @@ import { quotaRoom } from './quota.ts';
 import { compareRanks, rankJob } from './rank.ts';
 import { type Purpose, RoomSearch, type Taken } from './room-search.ts';
 import { atMost } from './share.ts';
+import { isInTerm } from './term.ts';
 
 /**
  * Takes workers from the cheapest running jobs until `count` more of `want` have room in quota and on nodes: first those
@@ -25,6 +26,19 @@ export function makeRoom(board: Board, want: Job, count: number, purpose: Purpos
   }
   search.undo();
   return false;
+}
+
+/** Tells each tenant which of its jobs run as the round begins, for the searches that follow. */
+export function listByCost(board: Board): void {
+  const running = board.ranked.filter(({ seats, tenant }) => seats.length > 0 && tenant !== undefined).sort((a, b) => compareCosts(a, b, board.policy));
+  for (const job of running) {
+    const tenant = job.tenant as Tenant;
+    tenant.byCost.push(job);
+    tenant.lowestScore = Math.min(tenant.lowestScore, job.rank.score);
+    if (isInTerm(job, board, 'Priority')) continue;
+    tenant.ripe.push(job);
+    tenant.lowestRipeScore = Math.min(tenant.lowestRipeScore, job.rank.score);
+  }
 }
 
 /** For sorting, cheapest first: not hurried, low score (jobs of nearly the same score are equal), least work since its checkpoint, last in rank. */

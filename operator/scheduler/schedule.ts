@@ -5,7 +5,7 @@ import { keepRunning } from './keep.ts';
 import { barFrom, setAside } from './obstacles.ts';
 import { grantBeyondCapacity } from './pending.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
-import { compareCosts, lostWorkers } from './preempt.ts';
+import { listByCost, lostWorkers } from './preempt.ts';
 import { compareRanks, rankJob } from './rank.ts';
 import type { Schedule } from './result.ts';
 import { addTo } from './resources.ts';
@@ -15,7 +15,6 @@ import type { Snapshot } from './snapshot.ts';
 import { release, serveLongestWaiting } from './starved.ts';
 import { startWaiting } from './start.ts';
 import { tell } from './tell.ts';
-import { isInTerm } from './term.ts';
 
 /** Each turn starts, grows or stops somebody for good, so a few are enough; the next round would go on. */
 const MAX_TURNS = 8;
@@ -72,7 +71,7 @@ function rank(board: Board, { points, deadlines }: Dependencies): void {
 const earlier = (a: number | undefined, b: number | undefined): number | undefined => (a === undefined || b === undefined ? (a ?? b) : Math.min(a, b));
 
 function entitle(board: Board): void {
-  const { capacity, ranked, tenants, policy } = board;
+  const { capacity, ranked, tenants } = board;
   const wanted = new Map(tenants.map((tenant) => [tenant, new Float64Array(capacity.resources.length)]));
   for (const job of ranked) {
     const sum = job.tenant && wanted.get(job.tenant);
@@ -80,13 +79,5 @@ function entitle(board: Board): void {
   }
   const wants = [...wanted].map(([{ weight }, sum]) => ({ weight, wants: dominantShare(sum, capacity.total) }));
   entitlements(wants).forEach((share, index) => { (tenants[index] as Tenant).entitled = share; });
-  const running = ranked.filter(({ seats, tenant }) => seats.length > 0 && tenant !== undefined).sort((a, b) => compareCosts(a, b, policy));
-  for (const job of running) {
-    const tenant = job.tenant as Tenant;
-    tenant.byCost.push(job);
-    tenant.lowestScore = Math.min(tenant.lowestScore, job.rank.score);
-    if (isInTerm(job, board, 'Priority')) continue;
-    tenant.ripe.push(job);
-    tenant.lowestRipeScore = Math.min(tenant.lowestRipeScore, job.rank.score);
-  }
+  listByCost(board);
 }
