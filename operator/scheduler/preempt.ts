@@ -56,7 +56,7 @@ export function compareCosts(a: Job, b: Job, policy: Policy): number {
  */
 function debtors({ tenants }: Board, want: Job, purpose: Purpose): Tenant[] {
   const own = want.tenant;
-  const lent = ({ share, entitled, weight }: Tenant): number => Math.max(0, share - entitled) / weight;
+  const lent = ({ share, entitled, weight }: Tenant): number => (atMost(share, entitled) ? 0 : (share - entitled) / weight);
   const able = (tenant: Tenant): boolean => {
     if (tenant.byCost.length === 0 || (purpose === 'grow' && tenant.surplus === 0)) return false;
     if (purpose === 'forced') return true;

@@ -5,6 +5,7 @@ import { firstToKeep } from './keep.ts';
 import { jobRoom, type Lack, quotaLack } from './quota.ts';
 import { amountText, quantity } from './resources.ts';
 import type { Decision, Reason, Schedule, Victim } from './result.ts';
+import { atMost } from './share.ts';
 import type { Held } from './snapshot.ts';
 
 /** Puts the finished board into words and numbers. */
@@ -130,7 +131,7 @@ class Words {
     }
     const { kind, text } = this.#room(job);
     if (kind === 'none') return { reason: 'NoMatchingNode', message: `${text}${ahead}` };
-    if (kind === 'short' && tenant.share >= tenant.entitled && this.#board.tenants.some((other) => other !== tenant && other.share > 0)) {
+    if (kind === 'short' && atMost(tenant.entitled, tenant.share) && this.#board.tenants.some((other) => other !== tenant && other.share > 0)) {
       const held = `tenant ${name} holds ${percent(tenant.share)} of the cluster, its share is ${percent(tenant.entitled)}`;
       return { reason: 'WaitingForShare', message: `waiting for share: ${text}, ${held}${ahead}` };
     }

@@ -20,5 +20,9 @@ test('its Dockerfile takes nothing from the network but on purpose', () => {
   const dockerfile = read('inference-pod/Dockerfile');
   expect(dockerfile).toMatch(/^ARG ACCELERATOR=cpu$/m);
   expect(dockerfile).toContain('cpu) ;;');
-  expect(dockerfile.match(/^RUN /gm)).toHaveLength(1);
+  const [libraries, program] = dockerfile.split(/^FROM \$\{BASE_IMAGE\}$/m);
+  expect(libraries?.match(/^RUN /gm)).toHaveLength(1);
+  const commands = program?.match(/^RUN (?:.*\\\n)*.*$/gm) ?? [];
+  expect(commands).toHaveLength(2);
+  for (const command of commands) expect(command).not.toMatch(/apt-get|pip|npm|curl|wget|https?:/);
 });
