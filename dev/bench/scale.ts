@@ -143,7 +143,7 @@ try {
     const mean = (name: string): number => (grown(`${name}_sum`) * 1_000) / grown(`${name}_count`);
     report.add('requests a job', grown('rest_client_requests_total') / sent.size, undefined, '', [...after.scrape.since(before.scrape, 'rest_client_requests_total', 'method')].map(([method, count]) => `${(count / sent.size).toFixed(1)} ${method}`).join(', '));
     report.add('a request, mean', mean('rest_client_request_duration_seconds'), undefined, 'ms', `behind ${mean('rest_client_rate_limiter_duration_seconds').toFixed(0)} ms for the limit of requests a second`);
-    report.add('a round of the scheduler, mean', (grown('millrace_scheduling_duration_seconds_sum') * 1_000) / grown('millrace_scheduling_duration_seconds_count'), undefined, 'ms');
+    report.add('a round of the scheduler, mean', mean('millrace_scheduling_duration_seconds'), undefined, 'ms');
   });
   report.usage(`at ${size.rate} new jobs a second`, (await operator.leader(signal)).replica, operator.usage());
   await quiet('wait until nothing is written any more');

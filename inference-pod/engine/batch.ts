@@ -117,7 +117,8 @@ export async function runBatch(
 /** The process is leaving: no further run is begun. */
 export class RunStopped extends Error {}
 
-function feedsOf(batch: readonly Entry[], { inputs }: Signature): Feed[] {
+/** One feed per input, on the memory of the items where they lie behind each other. */
+export function feedsOf(batch: readonly Pick<Entry, 'item'>[], { inputs }: Signature): Feed[] {
   return inputs.map((port, input) => {
     const rows = batch.map(({ item }) => item.rows[input] as Row);
     const { dims } = rows[0] as Row;

@@ -39,6 +39,9 @@ export type FromSession =
   | { kind: 'stopped'; id: number }
   | { kind: 'crashed'; id: number; message: string };
 
+/** By which a thread's CPU time lags, which Linux brings up to date at clock ticks (250 a second on most, 100 at least). */
+const tickMs = 4;
+
 const { model, provider, threads, format, text, stop, marks: memory } = workerData as SessionOptions;
 const stopped = new Int32Array(stop);
 const marks = new RunMarks(memory);
@@ -109,9 +112,6 @@ try {
 } catch (error) {
   send({ kind: 'refused', message: messageOf(error) });
 }
-
-/** By which a thread's CPU time lags, which Linux brings up to date at clock ticks (250 a second on most, 100 at least). */
-const tickMs = 4;
 
 function noRuns(): RunTimes {
   return { ms: [], failuresInARow: 0, anySucceeded: false };

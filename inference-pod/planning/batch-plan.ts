@@ -12,7 +12,7 @@ const maxWindow = 1024;
 const usualSize = 32;
 /** Measuring takes about this share of a job's work at most, and gives up what would take more. */
 export const measuringShare = 0.03;
-/** The first two warm up what the least of all then is true of. */
+/** Rounds over all sizes. The first of them warms up, and the least of all counts. */
 export const leastRounds = 3;
 /** The smallest batch that is at most this much slower than the fastest: more would only cost memory and time to a checkpoint. */
 const slack = 1.05;

@@ -1,17 +1,14 @@
 /** A longer line than most: its buffer is not kept. */
 const mostBytes = 4 * 1024 * 1024;
+/** Kept at a time. */
+const mostBuffers = 8;
 
 /**
  * Buffers of chunks that are done, for chunks to come. New ones of this size cost a page fault every 4 KiB, and as memory
  * outside of the heap they call for a full collection again and again.
  */
 export class SpareBuffers {
-  readonly #most: number;
   readonly #buffers: ArrayBuffer[] = [];
-
-  constructor(most = 8) {
-    this.#most = most;
-  }
 
   /** At least `bytes`, which hold anything. */
   take(bytes: number): Uint8Array<ArrayBuffer> {
@@ -24,6 +21,6 @@ export class SpareBuffers {
     if (buffer.byteLength > mostBytes) return;
     this.#buffers.push(buffer);
     // The last ones are the largest: they have grown with the input.
-    if (this.#buffers.length > this.#most) this.#buffers.shift();
+    if (this.#buffers.length > mostBuffers) this.#buffers.shift();
   }
 }

@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Feed } from '../../../inference-pod/engine/batch.ts';
-import { allocate, copyElements } from '../../../inference-pod/engine/dtypes.ts';
+import { type Feed, feedsOf } from '../../../inference-pod/engine/batch.ts';
 import { formatResult } from '../../../inference-pod/engine/format.ts';
 import { ItemScanner } from '../../../inference-pod/engine/item-scanner.ts';
 import type { Item } from '../../../inference-pod/engine/items.ts';
 import { openSession } from '../../../inference-pod/engine/session.ts';
-import { sizeOf } from '../../../inference-pod/engine/tensors.ts';
 import { median } from './table.ts';
 import type { Workload } from './workloads.ts';
 
@@ -50,28 +48,19 @@ export async function measureRoofs({ folder }: Workload, scratch: string): Promi
     });
   };
   parse();
-  const [port] = signature.inputs;
-  const rows = items.map(({ rows: [row] }) => row);
-  if (port === undefined) throw new Error('the model has no input');
-  const batchesOf = (size: number): Feed[] => Array.from({ length: Math.floor(rows.length / size) }, (_, at) => {
-    const members = rows.slice(at * size, (at + 1) * size).filter((row) => row !== undefined);
-    const dims = members[0]?.dims ?? [];
-    const data = allocate(port.dtype, members.length * sizeOf(dims));
-    for (const [index, row] of members.entries()) copyElements(data, index * sizeOf(dims), row.data);
-    return { dims: [members.length, ...dims], data };
-  });
+  const batchesOf = (size: number): Feed[][] => Array.from({ length: Math.floor(items.length / size) }, (_, at) => feedsOf(items.slice(at * size, (at + 1) * size).map((item) => ({ item })), signature));
   let engine = 0;
   for (const size of batchSizes) {
     const batches = batchesOf(size);
     if (batches.length === 0) continue;
     const seconds = await cost(async () => {
-      for (const batch of batches) await run([batch], []);
+      for (const batch of batches) await run(batch, []);
     });
     engine = Math.max(engine, (batches.length * size) / seconds);
   }
   const writeSize = batchSizes[0] as number;
   const answers: (Feed | undefined)[] = [];
-  for (const batch of batchesOf(writeSize)) answers.push((await run([batch], []))[0]);
+  for (const batch of batchesOf(writeSize)) answers.push((await run(batch, []))[0]);
   const path = join(scratch, 'roof.jsonl');
   const write = (): void => {
     const file = openSync(path, 'w');
